@@ -1,0 +1,136 @@
+"""Apply, rollback, remove: the room that changes the host, under one lock and by one transaction."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lvg import bundle, verify
+from lvg import record as records
+from lvg.changes import Changes, FileChange, UnitAct
+from lvg.changes.compute import file_change
+from lvg.changes.config import unified
+from lvg.checkpoint import FOLDER, Checkpoint, edited_between, leftovers, load_all, originals
+from lvg.errors import LvgError, NothingAppliedError, RefusedError
+from lvg.files import Root
+from lvg.filestate import FileState, capture, file_state
+from lvg.layout import GUEST_LIST, RECORD, UNIT_DIR
+from lvg.locking import exclusive
+from lvg.survey import survey
+from lvg.systemd import running, units
+from lvg.transaction import Transaction, recover, run
+from lvg.units import GUESTS
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What a rollback or remove did, and what it left alone."""
+
+    files: tuple[FileChange, ...]
+    notes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def session(root: Root, *, force: bool = False) -> Iterator[tuple[str, ...]]:
+    """Hold the lock, with an unfinished earlier run undone; yield what there is to say about that."""
+    with exclusive(root):
+        yield recover(root, force=force)
+
+
+def execute(root: Root, changes: Changes) -> Checkpoint:
+    """Do what `changes` say, check the result and remember it. To be called in a `session`.
+
+    Raises RefusedError for conflicts and LvgError for a failure, with everything put back.
+    """
+    if changes.conflicts:
+        first = changes.conflicts[0]
+        raise RefusedError(first.what, first.todo)
+    _require_python(root, changes)
+    before = capture(root.real(RECORD))
+    after = file_state(records.dump(changes.record), 0o600)
+    last = FileChange("write", RECORD, before, after, "what was applied")
+    transaction = Transaction(changes.files, changes.acts, (last,), command=changes.record.command)
+    return run(root, transaction, lambda: _wrong(root, changes))
+
+
+def _require_python(root: Root, changes: Changes) -> None:
+    if not root.live or not changes.record.program or bundle.interpreter_has_libvirt(root):
+        return
+    what = f"{bundle.INTERPRETER} cannot import libvirt, so stopvm could not stop any guest"
+    raise LvgError(what, "Install the distro's package: python3-libvirt (Arch: libvirt-python).")
+
+
+def _wrong(root: Root, changes: Changes) -> list[str]:
+    wanted = changes.record
+    found = survey(root, config_file=wanted.config_file)
+    return verify.drifted(tuple(row for row in verify.rows(found, wanted) if row.what != "runs of lvg"))
+
+
+def require_something(root: Root) -> None:
+    """Raise NothingAppliedError if there is nothing to undo. Reads only."""
+    if not root.exists(FOLDER):
+        raise NothingAppliedError("lvg has applied nothing here", "There is nothing to undo.")
+
+
+def rollback(root: Root, *, force: bool = False) -> Undone:
+    """Undo the last apply. To be called in a `session`; see `_undo`."""
+    checkpoints = _applied(root)
+    return _undo(root, checkpoints[-1:], force=force)
+
+
+def remove(root: Root, *, force: bool = False) -> Undone:
+    """Undo every apply: the host is what it was before lvg. To be called in a `session`."""
+    return _undo(root, _applied(root), force=force)
+
+
+def _applied(root: Root) -> tuple[Checkpoint, ...]:
+    checkpoints = load_all(root)
+    if not checkpoints:
+        raise NothingAppliedError("lvg has applied nothing here", "There is nothing to undo.")
+    return checkpoints
+
+
+def _undo(root: Root, checkpoints: tuple[Checkpoint, ...], *, force: bool) -> Undone:
+    """Put back what `checkpoints` saved; raises RefusedError if that would lose somebody's edit."""
+    targets, notes = dict(originals(checkpoints)), []
+    if GUEST_LIST in targets and _active(root):
+        targets.pop(GUEST_LIST)
+        notes.append(f"{GUEST_LIST} stays away: with it, the running libvirt-guests would stop no guest")
+    now = {path: capture(root.real(path, follow_last=False)) for path in targets}
+    if not force:
+        _refuse_lost_edits(checkpoints, targets, now)
+    files = tuple(
+        file_change(path, now[path], target)
+        for path, target in reversed(targets.items())
+        if not now[path].same_as(target)
+    )
+    touched = any(change.path.startswith(f"{UNIT_DIR}/") for change in files)
+    acts = (UnitAct("reload", "", "systemd reads the changed units"),) if touched and running(root) else ()
+    drops = tuple(checkpoint.id for checkpoint in checkpoints)
+    run(root, Transaction(files, acts, drops=drops, command=("undo",)), list)
+    return Undone(files, tuple(notes))
+
+
+def _active(root: Root) -> bool:
+    return running(root) and units(root, [GUESTS])[GUESTS].active in ("active", "activating")
+
+
+def _refuse_lost_edits(
+    checkpoints: tuple[Checkpoint, ...], targets: dict[str, FileState], now: dict[str, FileState]
+) -> None:
+    expected = leftovers(checkpoints)
+    lost = [path for path in targets if path != GUEST_LIST and now[path].digest != expected[path]]
+    between = [path for path in edited_between(checkpoints) if path not in (RECORD, GUEST_LIST)]
+    for path in [*lost, *between]:
+        diff = unified(path, now[path].data, targets[path].data)
+        error = RefusedError(
+            f"{path} was edited since lvg wrote it, and undoing loses that edit",
+            "Keep a copy of it, then run again with --force.",
+        )
+        raise _with_diff(error, diff)
+
+
+def _with_diff(error: RefusedError, diff: str) -> RefusedError:
+    error.add_note(diff)
+    return error
+
+

@@ -1,0 +1,73 @@
+"""The wish, and the changes that fulfil it: computed once, printed by --dry-run, executed by apply."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lvg.filestate import FileState
+from lvg.profiles import Profile
+from lvg.record import Record
+
+Action = Literal["write", "remove", "enable", "disable", "start", "reload"]
+Delivery = Literal["edit", "overlay"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for, and nothing that it does not."""
+
+    keep: bool = False
+    overlay: bool = False
+    force: bool = False
+    enable: bool = True
+    start: bool = True
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One path that becomes something else. Enabling a unit is such a change: a link comes."""
+
+    action: Action
+    path: str
+    before: FileState
+    after: FileState
+    reason: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class UnitAct:
+    """A call of systemctl: only daemon-reload and start; nothing of ours ever stops or restarts a unit."""
+
+    action: Literal["start", "reload"]
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Why the run is refused without --force: what, and what to do about it."""
+
+    what: str
+    todo: str
+    diff: str = ""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Everything that one run does to the host, in this order: files, then unit acts, then the record."""
+
+    profile: Profile
+    delivery: Delivery
+    files: tuple[FileChange, ...]
+    acts: tuple[UnitAct, ...]
+    conflicts: tuple[Conflict, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    record: Record
+    remember: bool
+
+    @property
+    def changed(self) -> bool:
+        """True if the host is not yet as wished."""
+        return bool(self.files or self.acts or self.remember)

@@ -1,0 +1,37 @@
+"""Where lvg's own files go. One place, so that code, tests and man pages can agree.
+
+A distro package ships the program and the units in the vendor's folders; a local install (pip or
+checkout) puts them where an admin's own things belong, which also works with a read-only /usr.
+"""
+
+MARKER = b"lvg-install"  # stands in the first lines of every file of ours
+
+STATE_DIR = "/var/lib/lvg"
+RECORD = f"{STATE_DIR}/applied.json"
+LOCK = f"{STATE_DIR}/lock"
+HISTORY_DIR = f"{STATE_DIR}/history"
+
+CONFIG_DIR = "/etc/lvg"
+POLICY = f"{CONFIG_DIR}/policy.json"
+OVERLAY = f"{CONFIG_DIR}/libvirt-guests"
+
+LOCAL_PROGRAM = "/usr/local/bin/stopvm"
+PACKAGED_PROGRAM = "/usr/bin/stopvm"
+
+UNIT_DIR = "/etc/systemd/system"
+VENDOR_UNIT_DIRS = ("/usr/lib/systemd/system", "/lib/systemd/system")
+
+GUEST_LIST = "/var/lib/libvirt/libvirt-guests"  # libvirt-guests writes it when it stops
+
+OPENRC_SCRIPT = "/etc/init.d/libvirt-guests"
+OPENRC_LINK = "/etc/runlevels/default/libvirt-guests"
+
+
+def dropin_path(unit: str, name: str) -> str:
+    """Return the path of a drop-in of ours for `unit`."""
+    return f"{UNIT_DIR}/{unit}.d/{name}"
+
+
+def unit_path(unit: str) -> str:
+    """Return the path of a unit of ours in a local install."""
+    return f"{UNIT_DIR}/{unit}"

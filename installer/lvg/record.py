@@ -1,0 +1,70 @@
+"""The record of the last apply, /var/lib/lvg/applied.json: what lvg owns on this host.
+
+It is written last. Whatever is in it was verified on the host, or the run was undone.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from lvg.errors import LvgError
+from lvg.files import Root
+from lvg.layout import RECORD
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was applied. Paths are inside the root; `files` and `covered` hold SHA-256 digests.
+
+    `settings` are the keys we own, in the file's own dialect; `kept` are the admin's, left alone by
+    --keep; `inherited` are keys of ours that stand in the admin's own text since a forced run.
+    """
+
+    version: str
+    when: str
+    profile: str
+    summary: str
+    command: tuple[str, ...]
+    delivery: str
+    config_file: str
+    dialect: str
+    init: str
+    program: str
+    protect: bool
+    enable: bool
+    start: bool
+    settings: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    inherited: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    covered: str = ""
+
+    def same_wish_as(self, other: "Record") -> bool:
+        """True if nothing but the time of the run differs."""
+        return dataclasses.replace(self, when="") == dataclasses.replace(other, when="")
+
+
+def dump(record: Record) -> bytes:
+    """Return the record as the bytes of applied.json."""
+    about = "What lvg applied to this host. Undo it with: lvg remove"
+    return json.dumps({"about": about, "schema": 1, **dataclasses.asdict(record)}, indent=1).encode() + b"\n"
+
+
+def load(root: Root) -> Record | None:
+    """Return the record of the last apply, or None. Raises LvgError if it is damaged or newer."""
+    data = root.read(RECORD)
+    if data is None:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(data)
+        if found.pop("schema") != 1:
+            raise LvgError(f"{RECORD} was written by a newer lvg", "Use that version of lvg.")
+        found.pop("about", None)
+        for key in ("command", "inherited"):
+            found[key] = tuple(found[key])
+        known = {entry.name for entry in dataclasses.fields(Record)}
+        return Record(**{key: value for key, value in found.items() if key in known})
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"{RECORD} is damaged: {type(error).__name__} {error}"
+        raise LvgError(what, "lvg remove --force undoes everything from the checkpoints alone.") from None

@@ -1,0 +1,174 @@
+"""Text for people: what was found, what changes, what will happen. Plain lines, 80 columns where it can."""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lvg.changes import Changes, FileChange
+from lvg.detect import Host
+from lvg.documents import diff_of
+from lvg.policyfile import Profile, explain
+from lvg.record import Record
+from lvg.systemd import Unit
+from lvg.verify import Row
+
+_GREEN, _RED, _CYAN, _BOLD, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters shown, so that no file name or guest name moves the cursor."""
+    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+
+
+def coloured(text: str, colour: str) -> str:
+    """Return `text` in a colour if stdout is a terminal and NO_COLOR is not set (no-color.org)."""
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"{colour}{text}{_RESET}" if wanted else text
+
+
+def host_lines(host: Host) -> list[str]:
+    """Return two lines: what the host is, and which file counts there."""
+    service = host.service
+    version = f", libvirt {service.version}" if service.version else ""
+    name = host.distro.name or host.distro.id or "unknown distro"
+    version_id = f" {host.distro.version}" if host.distro.version and host.distro.version not in name else ""
+    lines = [f"{name}{version_id}{version}, {host.init}"]
+    if host.config_file:
+        exists = "" if host.config_exists else " (not there yet)"
+        source = f", says {host.evidence[0].source}" if host.evidence else ""
+        lines.append(f"libvirt-guests reads {host.config_file}{exists}{source}")
+    return lines
+
+
+def detect_lines(host: Host) -> list[str]:
+    """Return the whole answer of `lvg detect`."""
+    service = host.service
+    preset = f"preset {service.preset}" if service.preset else ""
+    words = ", ".join(filter(None, [service.enabled, preset, service.active]))
+    installed = f"{service.unit} ({words})" if service.installed else "not installed"
+    lines = [*host_lines(host), f"libvirt-guests: {installed}", f"keys: {host.dialect}", "evidence:"]
+    lines += [f"  {fact.source}: {fact.says}" for fact in host.evidence]
+    lines += [f"warning: {text}" for text in host.disagreements]
+    if not host.supported:
+        lines.append("not supported here")
+    if host.advice:
+        lines += ["what to do:", *(f"  {line}" for line in host.advice.splitlines())]
+    return lines
+
+
+def change_lines(changes: Changes, *, full: bool) -> list[str]:
+    """Return every change; with `full` the diff of each file, else only that of the settings file."""
+    lines: list[str] = []
+    for change in changes.files:
+        if full or change.reason.startswith("the settings"):
+            lines += diff_lines(diff_of(change))
+    lines += [_table_line(change) for change in changes.files]
+    lines += [f"  {act.action:<8} {act.unit or 'systemd':<50} {act.reason}" for act in changes.acts]
+    return lines
+
+
+def _table_line(change: FileChange) -> str:
+    return f"  {change.action:<8} {change.unit or change.path:<50} {change.reason}"
+
+
+def diff_lines(diff: str) -> list[str]:
+    """Return a diff line by line, coloured on a terminal."""
+    colours = {"+": _GREEN, "-": _RED, "@": _CYAN}
+    return [coloured(line, colours[line[0]]) if line[:1] in colours else line for line in diff.splitlines()]
+
+
+def outlook_lines(profile: Profile, *, stopvm: bool = True) -> list[str]:
+    """Return, in a few lines, what will happen at the next shutdown and the next boot."""
+    if not stopvm or profile.stop["action"] == "none":
+        return [*_net_lines(profile), "Stop guests by hand: stopvm stop --now"] if stopvm else _net_lines(profile)
+    stop = profile.stop
+    if stop["action"] == "save":
+        first = "every guest is saved to disk"
+    else:
+        again = f", again every {stop['resend']} s" if stop["resend"] else ""
+        first = f"every guest is asked to shut down ({_words(stop['methods'])}{again})"
+    after = _words(stop["on_timeout"], " or ").replace("leave", "left to libvirt-guests").replace("save", "saved")
+    lines = [
+        f"At the next shutdown {first},",
+        f"  for up to {stop['timeout']} s each and {stop['budget']} s in all; one that does not end is then",
+        f"  {after.replace('destroy', 'switched off')}.",
+    ]
+    if profile.guests:
+        lines.append(f"  {len(profile.guests)} rule(s) for single guests: lvg profiles {profile.name}")
+    boot = "the guests that ran come back" if stop["boot"] == "restore" else _boot_of_net(profile)
+    return [*lines, f"At the next boot {boot}.", "Stop guests by hand: stopvm stop --now"]
+
+
+def _net_lines(profile: Profile) -> list[str]:
+    saves = profile.settings.get("ON_SHUTDOWN") != "shutdown"
+    does = "saves every guest to disk" if saves else "asks every guest to shut down"
+    return [f"At the next shutdown libvirt-guests {does}.", f"At the next boot {_boot_of_net(profile)}."]
+
+
+def _boot_of_net(profile: Profile) -> str:
+    starts = profile.settings.get("ON_BOOT") == "start"
+    return "libvirt-guests starts the guests that ran" if starts else "only guests with autostart come up"
+
+
+def _words(value: object, last: str = " then ") -> str:
+    return last.join(str(item) for item in value) if isinstance(value, Sequence) else str(value)
+
+
+def profile_list_lines(profiles: Iterable[Profile]) -> list[str]:
+    """Return one line for each profile."""
+    found = list(profiles)
+    width = max((len(profile.name) for profile in found), default=0)
+    return [f"  {profile.name:<{width}}  {profile.broken or profile.summary}" for profile in found]
+
+
+def profile_lines(profile: Profile) -> list[str]:
+    """Return the merged profile, each value with where it comes from."""
+    lines = [f"{profile.name}: {profile.summary}", *(f"  from {path}" for path in profile.files)]
+    section = ""
+    for row in explain(profile):
+        if row.section != section:
+            section = row.section
+            lines += ["", f"[{section}]"]
+        lines.append(f"{row.key + ' = ' + row.value:<50} # {row.origin}")
+    return lines
+
+
+def unit_lines(unit: Unit) -> list[str]:
+    """Return libvirt-guests the way `systemctl status` shows a unit."""
+    if unit.load != "loaded":
+        return [f"{unit.name}: {unit.load}"]
+    preset = f"; preset: {unit.preset}" if unit.preset else ""
+    since = f" since {unit.since}" if unit.since else ""
+    lines = [f"{unit.name}", f"     Loaded: loaded ({unit.fragment}; {unit.enabled}{preset})"]
+    lines += [f"    Drop-In: {path}" for path in unit.drop_ins]
+    return [*lines, f"     Active: {unit.active}{since}"] if unit.active else lines
+
+
+def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[str]:
+    """Return the whole answer of `lvg status`."""
+    width = max((len(row.what) for row in rows), default=0)
+    lines = [f"profile {record.profile}: {record.summary}", f"applied {record.when} by: {' '.join(record.command)}", ""]
+    for row in rows:
+        mark = coloured("ok   ", _GREEN) if row.state == "ok" else coloured("DRIFT", _RED)
+        note = row.found if row.state == "ok" else f"{row.found} (expected {row.expected})"
+        lines.append(f"{mark} {row.what:<{width}}  {note}")
+    lines += [f"kept  {key} = {value} (the admin's, not ours)" for key, value in record.kept.items()]
+    lines += ["", *unit_lines(net)] if net else []
+    if record.protect:
+        lines += ["", "systemctl stop and restart of these units are refused, so that no guest goes down by accident."]
+        lines.append("To stop guests by hand: stopvm stop --now")
+    return lines
+
+
+def last_shutdown_line(document: Mapping[str, Any] | None) -> str:
+    """Return the last shutdown in one line, or that none is recorded."""
+    if not document:
+        return "last shutdown: none recorded yet"
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in document["verdicts"].items())
+    return f"last shutdown: {document['when']}, {counts or 'no guest ran'}"
+
+
+def bold(text: str) -> str:
+    """Return `text` in bold on a terminal."""
+    return coloured(text, _BOLD)

@@ -1,0 +1,105 @@
+"""The survey: everything on the host that decides what has to change, read once and read only."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lvg import bundle, detect, neighbours, systemd, units
+from lvg.checkpoint import Checkpoint, load_all
+from lvg.detect import Host
+from lvg.files import Root
+from lvg.filestate import ABSENT, FileState, capture
+from lvg.layout import (
+    GUEST_LIST,
+    LOCAL_PROGRAM,
+    OPENRC_LINK,
+    OVERLAY,
+    PACKAGED_PROGRAM,
+    POLICY,
+    VENDOR_UNIT_DIRS,
+    dropin_path,
+    unit_path,
+)
+from lvg.record import Record, load
+from lvg.systemd import Unit
+
+UNITS = (units.GUESTS, units.SHUTDOWN, units.RESTORE, units.TARGET)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found. `states` holds every path that we own or may want, inside the root."""
+
+    host: Host
+    config_path: str
+    states: Mapping[str, FileState]
+    units: Mapping[str, Unit]
+    record: Record | None
+    checkpoints: tuple[Checkpoint, ...]
+    owners: tuple[str, ...]
+    auto_shutdown: Mapping[str, str]
+    waiting_guests: tuple[str, ...]
+    packaged: bool
+    running: bool
+    program: bytes
+
+    def state(self, path: str) -> FileState:
+        """Return what a path is now; a path that was not surveyed does not exist."""
+        return self.states.get(path, ABSENT)
+
+
+def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
+    """Read the host below `root`. Nothing is created or changed.
+
+    Raises LvgError for what cannot be read and UsageError for an unknown distro id.
+    """
+    host = detect.detect(root, distro=distro, config_file=config_file, watch=(*UNITS, *neighbours.OWNER_UNITS))
+    record = load(root)
+    checkpoints = load_all(root)
+    config_path = root.inside(root.real(host.config_file)) if host.config_file else ""
+    known = {entry.path for checkpoint in checkpoints for entry in checkpoint.entries}
+    found_units = {name: host.units.get(name, Unit(name)) for name in UNITS}
+    return Survey(
+        host=host,
+        config_path=config_path,
+        states=_states(root, {*known, *_own_paths(), *_link_paths(found_units), *filter(None, [config_path])}),
+        units=found_units,
+        record=record,
+        checkpoints=checkpoints,
+        owners=neighbours.owners_among(host.units) if systemd.running(root) else neighbours.other_owners(root),
+        auto_shutdown=neighbours.auto_shutdown(root),
+        waiting_guests=neighbours.stale_list(root),
+        packaged=is_packaged(root),
+        running=systemd.running(root),
+        program=bundle.program(),
+    )
+
+
+def is_packaged(root: Root) -> bool:
+    """True if a distro package ships our units below `root`."""
+    return any(root.exists(f"{folder}/{units.SHUTDOWN}") for folder in VENDOR_UNIT_DIRS)
+
+
+def program_path(packaged: bool) -> str:
+    """Return where stopvm lies on this host."""
+    return PACKAGED_PROGRAM if packaged else LOCAL_PROGRAM
+
+
+def _own_paths() -> list[str]:
+    dropins = [
+        dropin_path(unit, name)
+        for unit in UNITS
+        for name in (units.DROP_IN, units.OVERLAY_DROP_IN, units.LIFT_DROP_IN)
+    ]
+    links = [GUEST_LIST, OPENRC_LINK]
+    return [LOCAL_PROGRAM, POLICY, OVERLAY, *links, unit_path(units.SHUTDOWN), unit_path(units.RESTORE), *dropins]
+
+
+def _link_paths(found: Mapping[str, Unit]) -> list[str]:
+    texts = {unit.name: unit.text for unit in found.values()}
+    texts[units.SHUTDOWN] = units.graceful_shutdown(LOCAL_PROGRAM)
+    texts[units.RESTORE] = units.graceful_restore(LOCAL_PROGRAM)
+    return [link for name, text in texts.items() for link, _ in systemd.install_links(name, text, "")]
+
+
+def _states(root: Root, paths: Iterable[str]) -> dict[str, FileState]:
+    return {path: capture(root.real(path, follow_last=False)) for path in sorted(paths)}
