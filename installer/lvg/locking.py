@@ -38,9 +38,9 @@ def exclusive(root: Root, wait: float = WAIT_SECONDS) -> Iterator[None]:
         yield
     finally:
         if set(root.listdir(STATE_DIR)) <= {path.name}:
-            path.unlink(missing_ok=True)
-            for each in reversed(made or [folder]):
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                for each in reversed(made or [folder]):
                     each.rmdir()
         os.close(handle)
 

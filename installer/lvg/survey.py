@@ -1,14 +1,17 @@
 """The survey: everything on the host that decides what has to change, read once and read only."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lvg import bundle, detect, neighbours, systemd, units
 from lvg.checkpoint import Checkpoint, load_all
 from lvg.detect import Host
+from lvg.errors import LvgError
 from lvg.files import Root
 from lvg.filestate import ABSENT, FileState, capture
 from lvg.layout import (
+    GUEST_DEFINITIONS,
     GUEST_LIST,
     LOCAL_PROGRAM,
     OPENRC_LINK,
@@ -27,7 +30,10 @@ UNITS = (units.GUESTS, units.SHUTDOWN, units.RESTORE, units.TARGET)
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found. `states` holds every path that we own or may want, inside the root."""
+    """What was found. `states` holds every path that we own or may want, inside the root.
+
+    `guests` is how many are defined, `waiting_guests` what an old list of libvirt-guests names.
+    """
 
     host: Host
     config_path: str
@@ -38,6 +44,7 @@ class Survey:
     owners: tuple[str, ...]
     auto_shutdown: Mapping[str, str]
     waiting_guests: tuple[str, ...]
+    guests: int
     packaged: bool
     running: bool
     program: bytes
@@ -52,7 +59,7 @@ def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
 
     Raises LvgError for what cannot be read and UsageError for an unknown distro id.
     """
-    host = detect.detect(root, distro=distro, config_file=config_file, watch=(*UNITS, *neighbours.OWNER_UNITS))
+    host = detect.detect(root, distro=distro, config_file=config_file, watch=(*UNITS, *neighbours.installed_owners(root)))
     record = load(root)
     checkpoints = load_all(root)
     config_path = root.inside(root.real(host.config_file)) if host.config_file else ""
@@ -66,12 +73,23 @@ def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
         record=record,
         checkpoints=checkpoints,
         owners=neighbours.owners_among(host.units) if systemd.running(root) else neighbours.other_owners(root),
-        auto_shutdown=neighbours.auto_shutdown(root),
+        auto_shutdown=_auto_shutdown(root),
         waiting_guests=neighbours.stale_list(root),
+        guests=sum(name.endswith(".xml") for name in root.listdir(GUEST_DEFINITIONS)),
         packaged=is_packaged(root),
         running=systemd.running(root),
         program=bundle.program(),
     )
+
+
+def _auto_shutdown(root: Root) -> dict[str, str]:
+    """Debian's qemu.conf is for root's eyes: a dry run of another user goes on without it."""
+    try:
+        return neighbours.auto_shutdown(root)
+    except LvgError:
+        if os.geteuid() == 0:
+            raise
+        return {}
 
 
 def is_packaged(root: Root) -> bool:

@@ -51,7 +51,8 @@ def run(root: Root, transaction: Transaction, check: Callable[[], Sequence[str]]
             _give_up(root, checkpoint, error, started)
             raise
     if marked.phase == "drop":
-        _drop(root, marked)
+        with contextlib.suppress(OSError):  # the undo is done; the next run sweeps what is left of the checkpoints
+            _drop(root, marked)
     return marked
 
 
@@ -127,25 +128,24 @@ def _insist(wrong: Sequence[str]) -> None:
 
 
 def _give_up(root: Root, checkpoint: Checkpoint, error: BaseException, started: Sequence[str]) -> None:
-    failures = undo(root, checkpoint, force=True)
+    failures = undo(root, checkpoint, foreign_too=False)
     if isinstance(error, LvgError):
         error.what += "; everything was put back" if not failures else f"; NOT put back: {'; '.join(failures)}"
         if started:
             error.what += f"; {', '.join(started)} stays started"
 
 
-def undo(root: Root, checkpoint: Checkpoint, *, force: bool) -> list[str]:
+def undo(root: Root, checkpoint: Checkpoint, *, foreign_too: bool) -> list[str]:
     """Put back what a checkpoint saved, in reverse order, going on after a failure; return the failures.
 
-    Without `force`, RefusedError is raised first if somebody has edited a file since.
+    What is neither as before nor as the run made it is somebody else's work, and only replaced
+    with `foreign_too`.
     """
-    if not force:
-        _refuse_edited(root, checkpoint)
     failures = []
     keep_list = _net_is_active(root)
     for entry in reversed(checkpoint.entries):
         try:
-            _put_back(root, entry, checkpoint.id, keep_list=keep_list)
+            _put_back(root, entry, checkpoint.id, foreign_too=foreign_too, keep_list=keep_list)
         except (OSError, LvgError) as error:
             failures.append(f"{entry.path}: {error}")
     remove_folders(root, checkpoint.folders)
@@ -156,12 +156,15 @@ def undo(root: Root, checkpoint: Checkpoint, *, force: bool) -> list[str]:
     return failures
 
 
-def _put_back(root: Root, entry: Entry, tag: str, *, keep_list: bool) -> None:
+def _put_back(root: Root, entry: Entry, tag: str, *, foreign_too: bool, keep_list: bool) -> None:
     real = root.real(entry.path, follow_last=False)
     staged_name(real, tag).unlink(missing_ok=True)
     if entry.path == GUEST_LIST and keep_list:
         return  # an old list keeps a running libvirt-guests from stopping guests at all
-    if not capture(real).same_as(entry.before):
+    now = capture(real)
+    if now.digest not in (entry.before.digest, entry.after) and not foreign_too:
+        return
+    if not now.same_as(entry.before):
         for folder in _missing_folders(root, [entry.path]):
             root.real(folder).mkdir(mode=0o755, exist_ok=True)
         put(real, entry.before, tag)
@@ -183,10 +186,13 @@ def recover(root: Root, *, force: bool) -> tuple[str, ...]:
         if checkpoint.phase == "drop":
             _drop(root, checkpoint)
         elif checkpoint.phase == "open":
-            failures = undo(root, checkpoint, force=force)
+            if not force:
+                _refuse_edited(root, checkpoint)
+            failures = undo(root, checkpoint, foreign_too=True)
             if failures:
                 raise LvgError(f"an unfinished run cannot be undone: {'; '.join(failures)}", "Mend that, run again.")
             said.append(f"a run of {checkpoint.when} had been cut off; what it had changed was put back")
+    remove_folders(root, (FOLDER,))
     return tuple(said)
 
 

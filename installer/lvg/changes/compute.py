@@ -211,9 +211,10 @@ def _warnings(survey: Survey, config: ConfigPart) -> tuple[str, ...]:
         found.append("libvirt-guests is not installed here yet: nothing acts on these settings until it is")
     if survey.host.init != "systemd":
         found.append(f"stopvm needs systemd, and this host runs {survey.host.init}: only libvirt-guests was set up")
-    worst = worst_case_seconds(config.profile, 1)
+    worst = worst_case_seconds(config.profile, max(1, survey.guests), config.in_force)
     if worst > _LIMIT_SECONDS:
-        found.append(f"in the worst case guests need {worst} s, and systemd cuts a shutdown off after 1800 s")
+        what = f"in the worst case a shutdown takes {worst} s, and systemd cuts it off after 1800 s"
+        found.append(f"{what}: set PARALLEL_SHUTDOWN above 1, or a smaller SHUTDOWN_TIMEOUT or budget")
     net = survey.units.get(units.GUESTS)
     if survey.running and net and net.active in _RUNNING and survey.state(GUEST_LIST).kind != "absent":
         found.append(f"{GUEST_LIST} is an old list that keeps libvirt-guests from stopping guests: move it away")

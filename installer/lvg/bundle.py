@@ -1,0 +1,87 @@
+"""The program stopvm as one file: a zip of lvg/stopvm that the distro's Python runs by itself.
+
+It lives on when the virtual environment that installed it is gone, and it is the same bytes each
+time it is made, so that it can be compared with what lies on a host.
+"""
+
+import io
+import os
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from lvg.errors import LvgError
+from lvg.files import Root
+
+INTERPRETER = "/usr/bin/python3"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold
+_SOURCE = Path(__file__).parent / "stopvm"
+_MAIN = b"import sys\n\nfrom stopvm.__main__ import main\n\nsys.exit(main())\n"
+_COMMENT = """\
+# Installed by lvg-install
+# stopvm stops the guests of this host cleanly when the host goes down. This file is a Python zipapp.
+# Stop guests by hand: stopvm stop --now
+# Undo without lvg: systemctl disable graceful-shutdown.service graceful-restore.service; rm this file
+"""
+_PACKAGE_FOLDERS = (
+    "/usr/lib/python3/dist-packages",
+    "/usr/local/lib/python3*/dist-packages",
+    "/usr/lib/python3*/site-packages",
+    "/usr/lib64/python3*/site-packages",
+    "/usr/local/lib/python3*/site-packages",
+    "/usr/local/lib64/python3*/site-packages",
+)
+
+
+def program(interpreter: str = INTERPRETER) -> bytes:
+    """Return the bytes of stopvm, to be run by `interpreter` (an absolute path, no arguments).
+
+    It runs isolated (-I): neither PYTHON* variables nor the folder it is called from nor root's own
+    packages can change what runs; the distro's packages stay in reach. Raises LvgError for an
+    interpreter that a first line cannot name.
+    """
+    if not interpreter.startswith("/") or any(char.isspace() for char in interpreter):
+        raise LvgError(f"{interpreter!r} cannot stand in a first line", "Give the full path of a Python interpreter.")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for name, data in [("__main__.py", _MAIN), *_modules()]:
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3  # Unix, wherever it is made
+            zipped.writestr(entry, data)  # stored: quicker to start, and no zlib version changes the bytes
+    return f"#!{interpreter} -I\n{_COMMENT}".encode() + archive.getvalue()
+
+
+def _modules() -> Iterator[tuple[str, bytes]]:
+    for path in sorted(_SOURCE.rglob("*.py")):
+        yield str(PurePosixPath("stopvm", path.relative_to(_SOURCE).as_posix())), path.read_bytes()
+
+
+def interpreter_has_libvirt(root: Root, interpreter: str = INTERPRETER) -> bool:
+    """True if `interpreter` can `import libvirt`: asked on the live host, looked for on disk under --root."""
+    if root.live:
+        return _asks(interpreter)
+    return any(root.exists(f"{folder}/libvirt.py") for folder in _folders(root))
+
+
+def _asks(interpreter: str) -> bool:
+    command = [interpreter, "-I", "-c", "import libvirt"]
+    environment = {"PATH": os.defpath, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=30, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
+def _folders(root: Root) -> Iterator[str]:
+    for pattern in _PACKAGE_FOLDERS:
+        before, star, after = pattern.partition("python3*")
+        if not star:
+            yield pattern
+        for name in root.listdir(before) if star else []:
+            if name.startswith("python3"):
+                yield f"{before}{name}{after}"

@@ -1,0 +1,76 @@
+"""The command line of stopvm. What is not needed for a verb is not imported."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__, policy
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the description of the command line."""
+    found = argparse.ArgumentParser(
+        prog="stopvm",
+        description="Stop the guests of this host cleanly, and bring them back.",
+        epilog="systemd runs `stopvm stop` when the host goes down and `stopvm restore` at boot.",
+    )
+    found.add_argument("--version", action="version", version=f"stopvm {__version__}")
+    verbs = found.add_subparsers(dest="verb", metavar="stop|restore|status")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--policy", type=Path, default=policy.PATH, metavar="FILE", help="default: %(default)s")
+    common.add_argument("--state", type=Path, default=Path("/var/lib/lvg"), metavar="DIR", help="default: %(default)s")
+    asking = argparse.ArgumentParser(add_help=False)
+    asking.add_argument("--uri", action="append", metavar="URI", help="instead of the policy's; may be repeated")
+    stop = verbs.add_parser(
+        "stop",
+        parents=[common, asking],
+        help="stop all guests, but only while the host goes down",
+        description="Stop all guests. Exit codes: 0 all clean, 1 some forced, 2 some left, 3 libvirt out of reach.",
+    )
+    stop.add_argument("--now", action="store_true", help="stop them now, whether the host goes down or not")
+    stop.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    restore = verbs.add_parser(
+        "restore", parents=[common, asking], help="bring back the guests that ran at the last stop"
+    )
+    restore.add_argument("--now", action="store_true", help="do it whatever the policy says")
+    status = verbs.add_parser("status", parents=[common], help="show the policy in force and the last stop")
+    status.add_argument("--json", action="store_true", help="as one JSON document")
+    return found
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the command line says and return the exit code."""
+    options = parser().parse_args(arguments)
+    if options.verb is None:
+        parser().print_help(sys.stderr)
+        return 2
+    from . import verbs  # noqa: PLC0415  # --help and --version need none of it
+
+    return int(getattr(verbs, options.verb)(options))
+
+
+def main() -> None:
+    """Run, then end at once: a libvirt call that never returns must not hold up the end of the program."""
+    code = 1
+    try:
+        code = run(sys.argv[1:])
+    except SystemExit as asked:
+        code = asked.code if isinstance(asked.code, int) else 1
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if os.environ.get("STOPVM_DEBUG"):
+            raise
+        sys.stderr.write(f"<3>stopvm failed: {error!r}\n")
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

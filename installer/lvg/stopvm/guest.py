@@ -1,0 +1,204 @@
+"""How one guest is stopped, step by step. Nothing it meets may keep another guest from being stopped."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+from . import decide, hooks
+from .calls import CallTimeoutError
+from .decide import Facts
+from .policy import GuestPolicy
+from .report import Report
+from .session import LibvirtError, Session
+
+MOVED = "migration"  # the method of a guest that went to another host: it is not brought back here
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a guest. `wanted`: the policy asks for it, so nobody need be alarmed."""
+
+    verdict: str
+    wanted: bool = False
+    detail: str = ""
+    method: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Time:
+    """When to be done, on the loop's clock: the guest's wave, and everything."""
+
+    wave: float
+    all: float
+    least_save: float = 30.0  # seconds a save gets, however late it is
+
+
+class GuestStop:
+    """One guest on its way down."""
+
+    def __init__(self, facts: Facts, policy: GuestPolicy, session: Session, saves: asyncio.Semaphore) -> None:
+        self.facts = facts
+        self.policy = policy
+        self.settled = asyncio.Event()  # there is a verdict
+        self._session = session
+        self._saves = saves
+        self._gone = asyncio.Event()
+        self._how = ""
+        self._tried: list[str] = []
+        self._method = ""
+        self._report = Report()
+
+    def ended(self, how: str) -> None:
+        """Take the news that the guest ended: clean, saved, destroyed, lost or moved. The first news counts."""
+        if not self._gone.is_set():
+            self._how = how
+            self._gone.set()
+
+    @property
+    def gone(self) -> bool:
+        """True if it is known to have ended."""
+        return self._gone.is_set()
+
+    async def stop(self, time: Time, report: Report) -> Verdict:
+        """Stop it, and return what became of it; never raises."""
+        self._report = report
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        try:
+            verdict, wanted = await self._steps(time)
+        except Exception as error:  # a fault of ours in one guest must not reach the others
+            self._tried.append(f"stopvm: {error!r}")
+            verdict, wanted = "left", False
+        return Verdict(verdict, wanted, "; ".join(self._tried), self._method, round(clock() - started, 1))
+
+    async def _steps(self, time: Time) -> tuple[str, bool]:
+        step = decide.opening(self.facts, self.policy)
+        if step == "leave":
+            self._tried.append("left to libvirt-guests, as the policy says")
+            return "left", True
+        step = await self._before_stop(step, time)
+        if step == "skip":
+            return "left", False
+        if step == "wake":
+            step = "ask" if await self._try("wake", self._session.wake(self.facts)) else "save"
+        if step == "save":
+            if await self._save(time):
+                return "saved", True
+            step = await self._instead_of_save()
+        if step in ("ask", "wait") and not self.gone:
+            await self._ask(time, press=step == "ask")
+        return await self._at_deadline(time)
+
+    async def _before_stop(self, step: str, time: Time) -> str:
+        """Run the commands and return the step to go on with."""
+        if self.policy.before_stop:
+            self._tried.append("before_stop: commands in the guest are not run by this version")
+            self._report.err(f"{self.facts.name}: before_stop commands in the guest are not run by this version")
+        for command in self.policy.before_stop_host:
+            seconds = min(self.policy.hook_timeout, max(time.wave - asyncio.get_running_loop().time(), 1.0))
+            wrong = await hooks.run_on_host(command, self.facts, seconds, self._report)
+            if not wrong:
+                continue
+            self._tried.append(f"before_stop_host: {wrong}")
+            self._report.warning(f"{self.facts.name}: before_stop_host: {wrong} ({self.policy.on_hook_failure})")
+            if self.policy.on_hook_failure != "continue":
+                return self.policy.on_hook_failure
+        return step
+
+    async def _instead_of_save(self) -> str:
+        if self.facts.on_poweroff == "restart":
+            return "timeout"  # asked to shut down it would only start again
+        if self.facts.state == "paused" and not self.gone:
+            return "ask" if await self._try("resume", self._session.resume(self.facts)) else "timeout"
+        return "timeout" if self.facts.state == "crashed" else "ask"
+
+    async def _ask(self, time: Time, press: bool) -> None:
+        """Ask by each method in turn, press again, and return when it is gone or past its deadline."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + decide.guest_seconds(self.policy, time.wave - clock())
+        presses, ways = 0, decide.methods(self.facts, self.policy) if press else ()
+        for way in ways:
+            if self.gone or clock() >= deadline or await self._try(way, self._session.ask(self.facts, way)):
+                self._method, presses = way, int(way == "acpi")
+                break
+        else:
+            if ways == ("agent",):
+                return  # only the agent is wanted, and it does not do it
+        while not self.gone and clock() < deadline:
+            pause = decide.next_press(self.policy, presses) if press else None
+            await self._wait(min(deadline, clock() + pause) - clock() if pause else deadline - clock())
+            if not self.gone and clock() < deadline and await self._try("acpi", self._session.ask(self.facts, "acpi")):
+                self._method, presses = "acpi", presses + 1
+
+    async def _at_deadline(self, time: Time) -> tuple[str, bool]:
+        for step in self.policy.on_timeout:
+            if self.gone or step == "leave":
+                break
+            if step == "save" and await self._save(time):
+                return "saved", False
+            if step == "destroy" and await self._destroy():
+                return "destroyed", False
+        if self.gone:
+            return self._ended_verdict()
+        return "left", False
+
+    def _ended_verdict(self) -> tuple[str, bool]:
+        if self._how == "moved":
+            self._tried.append("it moved to another host")
+            self._method = MOVED
+            return "clean", True
+        return self._how, self._how in ("clean", "saved")
+
+    async def _save(self, time: Time) -> bool:
+        """True if the guest is saved now."""
+        if why := decide.why_not_save(self.facts):
+            self._tried.append(f"save: {why}")
+            return False
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(max(time.all - clock(), time.least_save)), self._saves:
+                seconds = max(time.all - clock(), time.least_save)
+                saving = self._session.save(self.facts, self.policy.bypass_cache, seconds)
+                done = await self._try("save", saving, until_gone=False)
+        except TimeoutError:
+            self._tried.append("save: no time left")
+            done = False
+        if done or self._how == "saved":
+            self._method = "save"
+            self.ended("saved")
+            return True
+        return False
+
+    async def _destroy(self) -> bool:
+        for graceful in (True, False):
+            if await self._try("destroy", self._session.destroy(self.facts, graceful), until_gone=False):
+                self._method = "destroy"
+                self.ended("destroyed")
+            if self.gone:
+                return self._how == "destroyed"
+        return False
+
+    async def _try(self, what: str, request: Awaitable[None], until_gone: bool = True) -> bool:
+        """True if the request was taken. What it fails with is noted; a guest that ends meanwhile ends the waiting."""
+        task = asyncio.ensure_future(request)
+        gone = asyncio.ensure_future(self._gone.wait() if until_gone else asyncio.Event().wait())
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            return True
+        except (LibvirtError, CallTimeoutError) as error:
+            if not self.gone:
+                self._tried.append(f"{what}: {error}")
+                self._report.warning(f"{self.facts.name}: {what}: {error}")
+            return False
+        finally:
+            gone.cancel()
+            task.cancel()
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._gone.wait(), max(seconds, 0.0))
+        except TimeoutError:
+            return

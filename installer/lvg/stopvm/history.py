@@ -1,0 +1,137 @@
+"""The record of each stop: who ran, what became of it, and what is still to be brought back.
+
+One JSON file a stop, in STATE/history, for root alone. It is written before the first request and
+again as verdicts come in, each time as a whole, so that a power cut leaves what was known.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+KEEP = 50  # records
+
+
+@dataclass
+class Entry:
+    """One guest. `verdict` is clean, saved, destroyed, left or lost, "" while there is none."""
+
+    uri: str
+    uuid: str
+    name: str
+    state: str = "running"
+    persistent: bool = True
+    verdict: str = ""
+    detail: str = ""
+    wanted: bool = True  # the verdict is what the policy asks for
+    method: str = ""
+    seconds: float = 0.0
+    restored: str = ""  # "" = still to be brought back; else what came of it
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes a guest the same one in two records."""
+        return self.uri, self.uuid or self.name
+
+
+@dataclass
+class Record:
+    """One stop. `kind` is "shutdown" (of the host) or "now" (by hand)."""
+
+    kind: str = "shutdown"
+    boot_id: str = ""
+    started: str = ""
+    ended: str = ""  # "" = it was cut short
+    exit_code: int | None = None
+    profile: str = ""
+    complaints: list[str] = field(default_factory=list)
+    guests: list[Entry] = field(default_factory=list)
+    carried: list[Entry] = field(default_factory=list)  # stopped earlier, and not yet back
+    restored: str = ""  # when a boot dealt with this record; that happens once
+
+    def pending(self) -> list[Entry]:
+        """Return the guests that a restore has still to bring back."""
+        if self.restored:
+            return []
+        return [entry for entry in [*self.guests, *self.carried] if not entry.restored]
+
+    def as_json(self) -> dict[str, object]:
+        """Return what the file holds, and what `stopvm status --json` shows."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def now() -> str:
+    """Return the time as it stands in records: UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot, "" if it cannot be read."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+class History:
+    """The folder STATE/history."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "history"
+        self.complaints: list[str] = []
+
+    def latest(self) -> tuple[Path, Record] | None:
+        """Return the newest record that can be read; what cannot be read is passed over and complained of."""
+        for path in sorted(self._files(), reverse=True):
+            try:
+                return path, _record(json.loads(path.read_text()))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                self.complaints.append(f"{path} cannot be used and is passed over: {error}")
+        return None
+
+    def new(self) -> Path:
+        """Return the path of the next record. Numbers give the order: the clock may be wrong at boot."""
+        numbers = [int(path.name[:8]) for path in self._files()]
+        return self._folder / f"{max(numbers, default=0) + 1:08}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
+
+    def write(self, path: Path, data: Mapping[str, object]) -> None:
+        """Write a record as a whole, down to the disk, and drop the oldest ones. Raises OSError."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(data, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        for old in sorted(self._files())[:-KEEP]:
+            old.unlink(missing_ok=True)
+
+    def _files(self) -> Iterator[Path]:
+        return (path for path in self._folder.glob("*.json") if path.name[:8].isdecimal())
+
+
+def _record(data: Any) -> Record:  # noqa: ANN401  # whatever JSON held
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ValueError("not a record of a known schema")
+    known = {item.name: data[item.name] for item in fields(Record) if item.name in data}
+    for key in ("guests", "carried"):
+        known[key] = [_entry(item) for item in known.get(key, [])]
+    return Record(**known)
+
+
+def _entry(data: Any) -> Entry:  # noqa: ANN401
+    known = {item.name: data[item.name] for item in fields(Entry) if item.name in data}
+    if not all(isinstance(known.get(key), str) for key in ("uri", "uuid", "name")):
+        raise ValueError("a guest without a name")
+    return Entry(**known)

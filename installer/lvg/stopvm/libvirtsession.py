@@ -1,0 +1,182 @@
+"""A Session with libvirt behind it.
+
+Calls that may block for long (guest agent, save, destroy, start) go over a connection of their own
+thread: libvirtd serves only five calls of one client at a time, and a few deaf guests would hold up
+all others.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+import libvirt
+import libvirt_qemu
+
+from . import wire
+from .calls import Calls, CallTimeoutError
+from .decide import Facts
+from .session import Events, LibvirtError, UnreachableError
+
+T = TypeVar("T")
+_QUICK = 15.0  # seconds for a call that only asks libvirtd itself
+_LIST = 60.0
+_PING = 5  # seconds a guest agent has to answer a ping
+_AGENT = 15.0  # seconds until an agent that was pinged must have taken the order
+_DESTROY = 40.0  # libvirt itself waits 15 s for SIGTERM and 15 s for SIGKILL, longer with host devices
+_START = 600.0  # a saved guest reads all of its memory back
+
+
+class LibvirtSession:
+    """A connection to libvirt at one URI; it can be opened again after it was lost."""
+
+    def __init__(self, uri: str, calls: Calls) -> None:
+        self.uri = uri
+        self._calls = calls
+        self._connection: libvirt.virConnect = None
+        self._driver = ""
+        self._own = threading.local()
+        self._suspect = False  # a quick call was not answered: do not queue behind it
+
+    async def open(self, events: Events) -> None:
+        """Connect (again) and listen. Raises UnreachableError."""
+        wire.start_events()
+        try:
+            await self._calls.run(_QUICK, partial(self._open, events, asyncio.get_running_loop()))
+        except CallTimeoutError as error:
+            raise UnreachableError(str(error)) from None
+
+    def _open(self, events: Events, loop: asyncio.AbstractEventLoop) -> None:
+        connection = wire.connect(self.uri)
+        connected = libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
+
+        def tell(function: Callable[..., None], *args: str) -> None:
+            with suppress(RuntimeError):  # the loop has ended: nobody is interested any more
+                loop.call_soon_threadsafe(function, *args)
+
+        def lifecycle(_: object, domain: "libvirt.virDomain", event: int, detail: int, _opaque: object) -> None:
+            if what := wire.meaning(event, detail):
+                tell(events.guest, self.uri, domain.UUIDString(), domain.name(), what)
+
+        def agent(_: object, domain: "libvirt.virDomain", state: int, _reason: int, _opaque: object) -> None:
+            if state == connected:
+                tell(events.guest, self.uri, domain.UUIDString(), domain.name(), "agent")
+
+        try:
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, None)
+            self._driver = connection.getType().lower()
+        except libvirt.libvirtError as error:
+            raise UnreachableError(wire.reason(error)) from None
+        with suppress(libvirt.libvirtError):  # niceties that not every driver has
+            connection.registerCloseCallback(lambda *_: tell(events.closed, self.uri), None)
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent, None)
+            connection.setKeepAlive(5, 4)
+        self._connection = connection
+
+    async def running(self) -> list[Facts]:
+        """Return all active guests."""
+
+        def running(connection: "libvirt.virConnect") -> list[Facts]:
+            domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            return [found for domain in domains if (found := wire.facts(domain, self.uri))]
+
+        return await self._call(_LIST, lambda: running(self._connection))
+
+    async def ask(self, guest: Facts, way: str) -> None:
+        """Ask by the agent, or by ACPI (with a driver other than QEMU's: by what it has for a shutdown)."""
+        if way == "agent":
+            await self.ping(guest)
+            flag = libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT
+            return await self._slow(guest, _AGENT, lambda domain: domain.shutdownFlags(flag))
+        if self._driver != "qemu":
+            return await self._quick(guest, lambda domain: domain.shutdown())
+        flag = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+        return await self._quick(guest, lambda domain: domain.shutdownFlags(flag))
+
+    async def resume(self, guest: Facts) -> None:
+        """Let a paused guest run."""
+        await self._quick(guest, lambda domain: domain.resume())
+
+    async def wake(self, guest: Facts) -> None:
+        """Wake a guest that suspended itself."""
+        await self._quick(guest, lambda domain: domain.pMWakeup(0))
+
+    async def save(self, guest: Facts, bypass_cache: bool, seconds: float) -> None:
+        """Save a guest's memory to disk; one that takes too long is aborted."""
+        flags = libvirt.VIR_DOMAIN_SAVE_BYPASS_CACHE if bypass_cache else 0
+        try:
+            await self._slow(guest, seconds, lambda domain: domain.managedSave(flags))
+        except CallTimeoutError:
+            with suppress(LibvirtError, CallTimeoutError):
+                await self._slow(guest, _QUICK, lambda domain: domain.abortJob())
+            raise LibvirtError(f"saving took longer than {seconds:.0f} s") from None
+
+    async def destroy(self, guest: Facts, graceful: bool) -> None:
+        """End a guest."""
+        flags = libvirt.VIR_DOMAIN_DESTROY_GRACEFUL if graceful else 0
+        await self._slow(guest, _DESTROY, lambda domain: domain.destroyFlags(flags))
+
+    async def start(self, guest: Facts, paused: bool, bypass_cache: bool) -> str:
+        """Start a guest, or resume it if it was saved."""
+        flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+        flags |= libvirt.VIR_DOMAIN_START_BYPASS_CACHE if bypass_cache else 0
+
+        def start(domain: "libvirt.virDomain") -> str:
+            if domain.isActive():
+                return "running"
+            saved = bool(domain.hasManagedSaveImage(0))
+            try:
+                domain.createWithFlags(flags)
+            except libvirt.libvirtError:
+                if domain.isActive():  # libvirt's own autostart was quicker
+                    return "running"
+                raise
+            return "resumed" if saved else "started"
+
+        return await self._slow(guest, _START, start)
+
+    async def ping(self, guest: Facts) -> None:
+        """Return if the guest's agent answers within seconds."""
+        await self._slow(guest, _PING + 2.0, partial(_agent, '{"execute": "guest-ping"}'))
+
+    async def sync_time(self, guest: Facts) -> None:
+        """Set a resumed guest's clock by its agent."""
+        await self._slow(guest, _AGENT, lambda domain: domain.setTime({}, libvirt.VIR_DOMAIN_TIME_SYNC))
+
+    async def _quick(self, guest: Facts, function: "Callable[[libvirt.virDomain], T]") -> T:
+        if self._suspect:
+            return await self._slow(guest, _QUICK, function)
+        try:
+            return await self._call(_QUICK, lambda: function(wire.find(self._connection, guest)))
+        except CallTimeoutError:
+            self._suspect = True
+            raise
+
+    async def _slow(self, guest: Facts, seconds: float, function: "Callable[[libvirt.virDomain], T]") -> T:
+        return await self._call(seconds, lambda: function(wire.find(self._threads_own(), guest)))
+
+    async def _call(self, seconds: float, function: Callable[[], T]) -> T:
+        def call() -> T:
+            try:
+                return function()
+            except libvirt.libvirtError as error:
+                raise LibvirtError(wire.reason(error)) from None
+
+        return await self._calls.run(seconds, call)
+
+    def _threads_own(self) -> "libvirt.virConnect":
+        """Return this thread's connection; the main one if the driver lives in this process, or if no other opens."""
+        found = getattr(self._own, "connection", None)
+        if self._driver == "test" or (found is not None and found.isAlive()):
+            return found or self._connection
+        try:
+            self._own.connection = wire.connect(self.uri)
+        except UnreachableError:
+            return self._connection
+        return self._own.connection
+
+
+def _agent(command: str, domain: "libvirt.virDomain") -> str:
+    return str(libvirt_qemu.qemuAgentCommand(domain, command, _PING, 0))

@@ -1,0 +1,63 @@
+"""What stop and restore need of a connection to libvirt; tests have one without libvirt behind it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from .decide import Facts
+
+
+class LibvirtError(Exception):
+    """A request failed; the text is libvirt's reason."""
+
+
+class UnreachableError(LibvirtError):
+    """There is no connection to libvirt."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """Whom to tell. Both are called in the asyncio loop's thread.
+
+    `guest(uri, uuid, name, what)`: what is "started", "agent" (its guest agent came up) or "stopped:HOW", where
+    HOW is clean, saved, destroyed, lost or moved. `closed(uri)`: the connection is gone.
+    """
+
+    guest: Callable[[str, str, str, str], None]
+    closed: Callable[[str], None]
+
+
+class Session(Protocol):
+    """One connection. Every call has a deadline of its own and raises LibvirtError or CallTimeoutError."""
+
+    uri: str
+
+    async def open(self, events: Events) -> None:
+        """Connect (again) and listen. Raises UnreachableError."""
+
+    async def running(self) -> list[Facts]:
+        """Return all active guests."""
+
+    async def ask(self, guest: Facts, way: str) -> None:
+        """Ask a guest to shut down by "agent" (pinged first) or "acpi"."""
+
+    async def resume(self, guest: Facts) -> None:
+        """Let a paused guest run."""
+
+    async def wake(self, guest: Facts) -> None:
+        """Wake a guest that suspended itself."""
+
+    async def save(self, guest: Facts, bypass_cache: bool, seconds: float) -> None:
+        """Save a guest's memory to disk and end it; a save that takes longer than `seconds` is aborted."""
+
+    async def destroy(self, guest: Facts, graceful: bool) -> None:
+        """End a guest: by SIGTERM alone if `graceful`, else whatever it takes."""
+
+    async def start(self, guest: Facts, paused: bool, bypass_cache: bool) -> str:
+        """Start a guest, from its saved memory if there is any. Returns "running" (it was), "resumed" or "started"."""
+
+    async def ping(self, guest: Facts) -> None:
+        """Return if the guest's agent answers within seconds."""
+
+    async def sync_time(self, guest: Facts) -> None:
+        """Set a resumed guest's clock by its agent."""

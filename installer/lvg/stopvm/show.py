@@ -1,0 +1,28 @@
+"""`stopvm status` for people."""
+
+from collections.abc import Iterable
+
+from .history import Record
+from .policy import Policy
+from .report import clean
+
+
+def status(rules: Policy, record: Record | None, complaints: Iterable[str]) -> str:
+    """Return the policy in force and the last stop, as lines."""
+    lines = [f"profile   {rules.profile}, URIs {', '.join(rules.uris)}, at boot: {rules.boot}"]
+    lines += [f"problem   {text}" for text in [*rules.complaints, *complaints]]
+    if record is None:
+        return _text([*lines, "last stop none recorded"])
+    how = f"exit code {record.exit_code}" if record.ended else "it never came to an end"
+    lines.append(f"last stop {record.started} ({record.kind}), {len(record.guests)} guests, {how}")
+    for entry in record.guests:
+        detail = f"  {entry.detail}" if entry.detail else ""
+        back = f"  at boot: {entry.restored}" if entry.restored else ""
+        lines.append(f"  {entry.name}  {entry.verdict or 'no verdict'}  {entry.seconds:.1f} s{back}{detail}")
+    pending = [entry for entry in record.carried if entry in record.pending()]
+    lines += [f"  {entry.name}  stopped earlier, still to be brought back" for entry in pending]
+    return _text(lines)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(clean(line) + "\n" for line in lines)

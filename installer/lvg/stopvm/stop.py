@@ -1,0 +1,202 @@
+"""`stopvm stop`: all guests of all URIs at once, driven by events, within the time there is."""
+
+import asyncio
+import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from . import decide, hostdown
+from .calls import CallTimeoutError
+from .decide import Facts
+from .guest import GuestStop, Time, Verdict
+from .keeper import Keeper
+from .notify import EXTEND_BY, EXTEND_EVERY, Notifier
+from .policy import Policy
+from .report import Report
+from .session import Events, LibvirtError, Session
+from .watch import when_process_ends
+
+SAVES_AT_ONCE = 4  # they compete for one disk
+_RECONNECT_EVERY = 2.0  # seconds
+
+
+@dataclass
+class Stop:
+    """One stop of all guests. `host_goes_down`: libvirt-guests and systemd's own limit come after us."""
+
+    policy: Policy
+    sessions: Sequence[Session]
+    keeper: Keeper
+    report: Report
+    notifier: Notifier
+    host_goes_down: bool = False
+    local: frozenset[str] = frozenset()  # URIs whose guests are processes of this host
+    least_save: float = 30.0
+    _guests: dict[tuple[str, str], GuestStop] = field(default_factory=dict)
+    _ended: dict[tuple[str, str], str] = field(default_factory=dict)  # news that came before we knew the guest
+    _unreachable: list[str] = field(default_factory=list)
+    _reconnects: set["asyncio.Task[None]"] = field(default_factory=set)
+    _end: float = 0.0
+
+    async def run(self) -> int:
+        """Stop all guests and return the exit code."""
+        loop = asyncio.get_running_loop()
+        for why in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(why, self.keeper.give_up, why.name)
+        self._end = loop.time() + self.policy.budget
+        ticker = asyncio.ensure_future(self._tick())
+        try:
+            return await self._run()
+        finally:
+            ticker.cancel()
+            for task in self._reconnects:
+                task.cancel()
+
+    async def _run(self) -> int:
+        loop = asyncio.get_running_loop()
+        found = [facts for some in await asyncio.gather(*map(self._open, self.sessions)) for facts in some]
+        self._end = loop.time() + decide.work_seconds(self.policy, len(found), self.host_goes_down)
+        saves = asyncio.Semaphore(SAVES_AT_ONCE)
+        sessions = {session.uri: session for session in self.sessions}
+        for facts in found:
+            guest = GuestStop(facts, self.policy.for_guest(facts.name), sessions[facts.uri], saves)
+            self._guests[facts.uri, facts.uuid] = guest
+        self.keeper.fill((guest.facts for guest in self._guests.values()), self._out_of_reach())
+        await self.keeper.begin()
+        for key in self._ended.keys() & self._guests.keys():
+            self._guests[key].ended(self._ended[key])
+        await self._stop_all()
+        verdicts = [(entry.verdict, entry.wanted) for entry in self.keeper.record.guests]
+        code = decide.exit_code(verdicts, bool(self._unreachable))
+        await self.keeper.end(code)
+        return code
+
+    async def _open(self, session: Session) -> list[Facts]:
+        """Connect to one URI and return its guests; a URI that cannot be reached stops no other one."""
+        try:
+            await session.open(Events(self._on_guest, self._on_closed))
+            return await session.running()
+        except (LibvirtError, CallTimeoutError) as error:
+            self._unreachable.append(session.uri)
+            self.report.err(f"libvirt at {session.uri} is out of reach: {error}")
+            return []
+
+    def _out_of_reach(self) -> list[Facts]:
+        """Return the guests that run on this host but cannot be asked through libvirt; only their names are known.
+
+        This is the other place for talking to QEMU itself.
+        """
+        found = []
+        for uri in self.local.intersection(self._unreachable):
+            found += [Facts("", name, uri) for name in hostdown.local_guests()]
+        if found:
+            self.report.err(f"left to libvirt-guests: {', '.join(facts.name for facts in found)}")
+        return found
+
+    async def _stop_all(self) -> None:
+        names = [guest.facts.name for guest in self._guests.values()]
+        needs = {guest.facts.name: guest.policy.needs for guest in self._guests.values() if guest.policy.needs}
+        after, wrong = decide.dependants(names, needs)
+        for text in wrong:
+            self.report.err(text)
+        waves = decide.waves(after)
+        last = max(waves.values(), default=0) + 1
+        slots = asyncio.Semaphore(self.policy.parallel or len(names) or 1)
+        begin = asyncio.get_running_loop().time()
+        by_name: dict[str, list[GuestStop]] = {}
+        for guest in self._guests.values():
+            by_name.setdefault(guest.facts.name, []).append(guest)
+        jobs = []
+        for guest in self._guests.values():
+            share = decide.wave_share(waves[guest.facts.name], last)
+            time = Time(begin + (self._end - begin) * share, self._end, self.least_save)
+            first = [other for name in after[guest.facts.name] for other in by_name[name]]
+            jobs.append(self._stop_one(guest, first, time, slots))
+        self._status()
+        await asyncio.gather(*jobs)
+
+    async def _stop_one(
+        self, guest: GuestStop, first: Iterable[GuestStop], time: Time, slots: asyncio.Semaphore
+    ) -> None:
+        """Stop a guest once those that need it have their verdict."""
+        for other in first:
+            await other.settled.wait()
+        up = sorted(other.facts.name for other in first if not other.gone)
+        if up:
+            self.report.warning(f"{guest.facts.name} is stopped although {', '.join(up)} still runs and needs it")
+        async with slots:
+            verdict = await guest.stop(time, self.report)
+        note = f"still needed by {', '.join(up)}" if up else ""
+        self._verdict(guest, verdict, note)
+        guest.settled.set()
+
+    def _verdict(self, guest: GuestStop, verdict: Verdict, note: str) -> None:
+        detail = "; ".join(text for text in (verdict.detail, note) if text)
+        self.keeper.verdict(guest.facts, verdict, detail)
+        how = f" by {verdict.method}" if verdict.method else ""
+        line = f"{guest.facts.name}: {verdict.verdict}{how} after {verdict.seconds:.1f} s"
+        if verdict.wanted and verdict.verdict != "left":
+            self.report.info(line)
+        else:
+            say = self.report.info if verdict.wanted else self.report.err
+            say(f"{line}{f' ({detail})' if detail else ''}")
+
+    def _on_guest(self, uri: str, uuid: str, name: str, what: str) -> None:
+        kind, _, how = what.partition(":")
+        guest = self._guests.get((uri, uuid))
+        if kind == "stopped":
+            guest.ended(how) if guest else self._ended.__setitem__((uri, uuid), how)
+        elif kind == "started" and guest is None and self._guests:
+            self.report.warning(f"{name} was started during the stop; it is left to libvirt-guests")
+
+    def _on_closed(self, uri: str) -> None:
+        """Take the loss of a connection. After the last guest it is no error: systemd stops libvirtd then."""
+        if any(not guest.settled.is_set() for guest in self._at(uri)):
+            self._reconnects.add(asyncio.ensure_future(self._reconnect(uri)))
+
+    def _at(self, uri: str) -> list[GuestStop]:
+        return [guest for guest in self._guests.values() if guest.facts.uri == uri]
+
+    async def _reconnect(self, uri: str) -> None:
+        """The connection went while guests were on their way down: get it back, and watch their processes meanwhile.
+
+        Without either, a guest is left at its deadline. This is the place for talking to QEMU itself.
+        """
+        session = next(session for session in self.sessions if session.uri == uri)
+        if uri in self.local:
+            for guest in self._at(uri):
+                when_process_ends(guest.facts.name, partial(guest.ended, "clean"))
+        await asyncio.sleep(0.1)
+        if all(guest.gone for guest in self._at(uri)):
+            return
+        self.report.err(f"the connection to libvirt at {uri} was lost while guests were stopping")
+        while not all(guest.settled.is_set() for guest in self._at(uri)):
+            try:
+                await session.open(Events(self._on_guest, self._on_closed))
+                running = {facts.uuid for facts in await session.running()}
+            except (LibvirtError, CallTimeoutError):
+                await asyncio.sleep(_RECONNECT_EVERY)
+                continue
+            for guest in self._at(uri):
+                if guest.facts.uuid not in running:
+                    guest.ended("clean")
+            return
+
+    async def _tick(self) -> None:
+        """Ask systemd for time and write down what is known, from the loop that does the work."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if loop.time() < self._end + self.least_save + EXTEND_BY:
+                self.notifier.extend()
+            self._status()
+            for _ in range(3):
+                await asyncio.sleep(EXTEND_EVERY / 3)
+                await self.keeper.save()
+
+    def _status(self) -> None:
+        left = [guest.facts.name for guest in self._guests.values() if not guest.settled.is_set()]
+        seconds = max(self._end - asyncio.get_running_loop().time(), 0)
+        names = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
+        text = f"{len(left)} of {len(self._guests)} guests still to stop, at most {seconds:.0f} s more: {names}"
+        self.notifier.status(text if left else "all guests have a verdict")

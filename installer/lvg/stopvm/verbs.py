@@ -1,0 +1,98 @@
+"""What the verbs of the command line do, put together from the other rooms."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+
+from . import decide, history, hostdown, policy
+from .history import History, Record
+from .notify import Notifier
+from .policy import Policy
+from .report import NOTICE, Report
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Stop all guests: only in a real shutdown of the host, or with --now. Returns the exit code."""
+    report, notifier = Report(), Notifier.from_environment()
+    rules = _policy(options, report)
+    if options.dry_run:
+        return _with_loop("dry_run", rules, options, report, notifier)
+    wanted = options.now or _host_goes_down(report)
+    if hostdown.nothing_runs(rules.uris):
+        return _nothing(options, rules, report) if wanted else 0
+    if not wanted:
+        return _with_loop("warn_if_guests_run", rules, options, report, notifier)
+    return _with_loop("stop", rules, options, report, notifier)
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Bring back what ran at the last stop, if the policy says so or with --now. Returns the exit code."""
+    report = Report()
+    return _with_loop("restore", _policy(options, report), options, report, Notifier.from_environment())
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show the policy in force and the last stop."""
+    rules, store = policy.load(options.policy), History(options.state)
+    found = store.latest()
+    if options.json:
+        shown = {"profile": rules.profile, "uris": rules.uris, "boot": rules.boot}
+        document = {
+            "schema": 1,
+            "policy": {**shown, "complaints": [*rules.complaints, *store.complaints]},
+            "last_stop": found[1].as_json() if found else None,
+        }
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        return 0
+    from . import show  # noqa: PLC0415  # only for people
+
+    sys.stdout.write(show.status(rules, found[1] if found else None, store.complaints))
+    return 0
+
+
+def record(options: argparse.Namespace, rules: Policy) -> Record:
+    """Return the record of a stop that begins now."""
+    return Record(
+        kind="now" if options.now else "shutdown",
+        boot_id=history.boot_id(),
+        started=history.now(),
+        profile=rules.profile,
+        complaints=list(rules.complaints),
+    )
+
+
+def _policy(options: argparse.Namespace, report: Report) -> Policy:
+    rules = policy.load(options.policy)
+    for text in rules.complaints:
+        report.err(text)
+    return replace(rules, uris=tuple(options.uri)) if options.uri else rules
+
+
+def _host_goes_down(report: Report) -> bool:
+    state = hostdown.system_state()
+    if state == "stopping":
+        return True
+    said = f'systemd says "{state}"' if state else "systemd gave no answer"
+    report.say(NOTICE, f"The host is not going down ({said}): guests are left as they are.")
+    return False
+
+
+def _nothing(options: argparse.Namespace, rules: Policy, report: Report) -> int:
+    from .keeper import Keeper  # noqa: PLC0415
+
+    keeper = Keeper(History(options.state), record(options, rules), report)
+    keeper.fill(())
+    keeper.finish(decide.exit_code((), unreachable=False))
+    keeper.save_now()
+    report.info("no guest runs: nothing to do")
+    return 0
+
+
+def _with_loop(
+    what: str, rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier
+) -> int:
+    """Go on with asyncio and libvirt, which take a while to import."""
+    from . import work  # noqa: PLC0415
+
+    return int(getattr(work, what)(rules, options, report, notifier))

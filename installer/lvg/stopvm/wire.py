@@ -1,0 +1,95 @@
+"""libvirt in this program's words: connections, its event loop, states, events, errors.
+
+Imported only when libvirt is needed. Events come from libvirt's own event loop, in a thread: it can
+be started once in a process and serves any number of asyncio loops, which libvirtaio cannot.
+"""
+
+import os
+import re
+import threading
+from contextlib import suppress
+from functools import cache
+
+import libvirt
+
+from .decide import Facts
+from .session import UnreachableError
+
+
+@cache
+def start_events() -> None:
+    """Start libvirt's event loop, once, before the first connection; and keep libvirt from writing to stderr."""
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    libvirt.virEventRegisterDefaultImpl()
+    libvirt.virEventAddTimeout(60_000, lambda *_: None, None)  # a loop with nothing to wait for would return at once
+    threading.Thread(target=_run_events, daemon=True).start()
+
+
+def _run_events() -> None:
+    while True:
+        with suppress(libvirt.libvirtError):
+            libvirt.virEventRunDefaultImpl()
+
+
+def connect(uri: str) -> "libvirt.virConnect":
+    """Open a connection; "default" is what it is for virsh. Raises UnreachableError."""
+    name = os.environ.get("VIRSH_DEFAULT_CONNECT_URI") if uri == "default" else uri
+    try:
+        return libvirt.open(name or None)
+    except libvirt.libvirtError as error:
+        raise UnreachableError(reason(error)) from None
+
+
+def find(connection: "libvirt.virConnect", guest: Facts) -> "libvirt.virDomain":
+    """Return libvirt's handle of a guest. Raises libvirtError."""
+    return connection.lookupByUUIDString(guest.uuid) if guest.uuid else connection.lookupByName(guest.name)
+
+
+def reason(error: "libvirt.libvirtError") -> str:
+    """Return libvirt's own words for what went wrong."""
+    return str(error.get_error_message() or error)
+
+
+_STATES = {
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "shutdown",
+    libvirt.VIR_DOMAIN_SHUTOFF: "off",
+    libvirt.VIR_DOMAIN_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "pmsuspended",
+}
+_STOPPED = {
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "lost",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED: "moved",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "saved",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "lost",
+}
+
+
+def meaning(event: int, detail: int) -> str:
+    """Return what a lifecycle event means to us, or "" if nothing."""
+    if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+        return "started"
+    if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+        return f"stopped:{_STOPPED.get(detail, 'clean')}"
+    return ""
+
+
+def facts(domain: "libvirt.virDomain", uri: str) -> Facts | None:
+    """Ask what is to be known of a guest; None if it is not running (any more). What fails is taken as usual."""
+    uuid, name, state, xml, persistent = domain.UUIDString(), domain.name(), "running", "", True
+    with suppress(libvirt.libvirtError):
+        state = _STATES.get(domain.state()[0], "running")
+        persistent = bool(domain.isPersistent())
+        xml = domain.XMLDesc(0)
+    if state == "off":
+        return None
+    found = re.search(r"<on_poweroff>([a-z-]+)</on_poweroff>", xml)
+    on_poweroff = found[1] if found else "destroy"
+    return Facts(uuid, name, uri, state, persistent, agent_is_up(xml), "<hostdev " in xml, on_poweroff)
+
+
+def agent_is_up(xml: str) -> bool:
+    """True if the guest's agent holds its channel open, as the live XML says."""
+    channels = re.findall(r"<target type='virtio' name='org\.qemu\.guest_agent\.0'[^>]*>", xml)
+    return any("state='connected'" in channel for channel in channels)

@@ -1,0 +1,152 @@
+"""Fake hosts for every fast test: a small system tree that looks like a distro with libvirt."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lvg import cli
+
+UNIT = """\
+[Unit]
+Description=libvirt guests suspend & resume service
+Wants=virt-guest-shutdown.target
+After=virt-guest-shutdown.target
+
+[Service]
+EnvironmentFile=-{config}
+ExecStart=/usr/lib/libvirt/libvirt-guests.sh start
+ExecStop=/usr/lib/libvirt/libvirt-guests.sh stop
+Type=oneshot
+RemainAfterExit=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
+SCRIPT = """\
+#!/bin/sh
+URIS="default"
+ON_BOOT="start"
+ON_SHUTDOWN="suspend"
+SHUTDOWN_TIMEOUT=300
+PARALLEL_SHUTDOWN=0
+START_DELAY=0
+BYPASS_CACHE=0
+SYNC_TIME=0
+PERSISTENT_ONLY="default"
+test -f "{config}" && . "{config}"
+"""
+STOCK = """\
+# URIs to check for running guests
+#URIS=default
+
+# action taken on host boot
+#ON_BOOT=ignore
+
+# action taken on host shutdown
+#ON_SHUTDOWN=shutdown
+#PARALLEL_SHUTDOWN=0
+#SHUTDOWN_TIMEOUT=300
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def lvg(command: str, *words: str) -> Done:
+    """Run a command of the checkout in this process: a new one for each would take most of the time."""
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = [command, *words]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            {"lvg": cli.main, "lvg-install": cli.main_install}[command]()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.argv = argv
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@dataclass(frozen=True)
+class FakeHost:
+    """A system tree, and the commands of the checkout at work on it."""
+
+    root: Path
+    config: Path
+
+    def run(self, command: str, *words: str) -> Done:
+        return lvg(command, *words, "--root", str(self.root))
+
+    def install(self, *words: str) -> Done:
+        return self.run("lvg-install", *words)
+
+    def put(self, path: str, text: str | bytes, mode: int = 0o644) -> Path:
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text if isinstance(text, bytes) else text.encode())
+        target.chmod(mode)
+        return target
+
+    def tree(self) -> dict[str, tuple[str, bytes, int]]:
+        """Return every path with its kind, content and mode: two equal trees are the same host."""
+        found = {}
+        for path in sorted(self.root.rglob("*")):
+            name = str(path.relative_to(self.root))
+            if path.is_symlink():
+                found[name] = ("link", str(path.readlink()).encode(), 0)
+            elif path.is_dir():
+                found[name] = ("folder", b"", path.stat().st_mode & 0o7777)
+            else:
+                found[name] = ("file", path.read_bytes(), path.stat().st_mode & 0o7777)
+        return found
+
+
+def _debian(root: Path, config: str) -> None:
+    (root / "usr/lib/systemd/system").mkdir(parents=True)
+    (root / "lib").symlink_to("usr/lib")
+    for folder in ("etc/systemd/system", "usr/lib/libvirt", "usr/lib/python3/dist-packages", "var/lib", "usr/local/bin"):
+        (root / folder).mkdir(parents=True)
+    (root / "usr/lib/systemd/systemd").touch()
+    (root / "usr/lib/systemd/system/libvirt-guests.service").write_text(UNIT.format(config=config))
+    (root / "usr/lib/systemd/system/virt-guest-shutdown.target").write_text("[Unit]\nDescription=guests\n")
+    (root / "usr/lib/libvirt/libvirt-guests.sh").write_text(SCRIPT.format(config=config))
+    (root / "usr/lib/python3/dist-packages/libvirt.py").touch()
+
+
+@pytest.fixture()
+def fake_host(tmp_path: Path) -> Callable[..., FakeHost]:
+    """Return a maker of fake hosts: Debian's layout, with any os-release text and config path."""
+
+    def make(
+        os_release: str = 'ID=debian\nVERSION_ID="12"\nNAME="Debian GNU/Linux"\n',
+        config: str = "/etc/default/libvirt-guests",
+        text: str | bytes | None = STOCK,
+    ) -> FakeHost:
+        root = tmp_path / "root"
+        root.mkdir()
+        _debian(root, config)
+        host = FakeHost(root, root / config.lstrip("/"))
+        host.put("/etc/os-release", os_release)
+        host.config.parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            host.put(config, text)
+        return host
+
+    return make
+
+
+@pytest.fixture()
+def debian(fake_host: Callable[..., FakeHost]) -> FakeHost:
+    """Return a fake Debian 12 host with the stock file."""
+    return fake_host()

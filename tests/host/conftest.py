@@ -1,0 +1,69 @@
+"""Fixtures of the host tests. The helper modules in this folder are plain modules beside this file."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER))
+
+import roots  # noqa: E402
+from install import copy_checkout  # noqa: E402
+from machine import Machine  # noqa: E402
+
+NO_DELAY = "[Login]\nInhibitDelayMaxSec=0\n"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.host)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prepared() -> Iterator[None]:
+    """End early and in one line when something is missing; turn SIGTERM into a clean end."""
+    if why := roots.missing():
+        pytest.exit(why, returncode=1)
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, old)
+
+
+@pytest.fixture(scope="session", params=roots.RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def layers(release: str) -> list[Path]:
+    return [roots.guest_layer(), roots.host_root(release)]
+
+
+@pytest.fixture
+def bare(layers: list[Path]) -> Iterator[Machine]:
+    """A host as Debian made it, switched off."""
+    with Machine(layers) as machine:
+        yield machine
+
+
+@pytest.fixture
+def host(bare: Machine) -> Machine:
+    """A host that is up, with the checkout in /opt/lvg, nothing of it applied.
+
+    Its logind does not wait 5 s before every power-off, as it does by default while guests run.
+    """
+    quick_poweroff(bare)
+    copy_checkout(bare.root)
+    return bare.boot()
+
+
+def quick_poweroff(machine: Machine) -> None:
+    folder = machine.root / "etc/systemd/logind.conf.d"
+    folder.mkdir()
+    (folder / "test.conf").write_text(NO_DELAY)
