@@ -17,7 +17,7 @@ from lvg.files import Root
 INTERPRETER = "/usr/bin/python3"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold
 _SOURCE = Path(__file__).parent / "stopvm"
-_MAIN = b"import sys\n\nfrom stopvm.__main__ import main\n\nsys.exit(main())\n"
+_MAIN = b"from stopvm.__main__ import main\n\nmain()\n"
 _COMMENT = """\
 # Installed by lvg-install
 # stopvm stops the guests of this host cleanly when the host goes down. This file is a Python zipapp.

@@ -7,6 +7,7 @@ commented default is no value, and the last assignment wins.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from lvg import sdenv, shtext
 from lvg.envread import Assignment, assigned, assignments, notes, touches
@@ -18,6 +19,7 @@ __all__ = ["Assignment", "Edit", "assignments", "checked_edit", "edit", "notes",
 
 _SAFE = r"[A-Za-z0-9_./:@%+=,-]*"
 _BY_HAND = "Change it by hand, then run again."
+_TRIES = 8  # places that look good to both; a file made to have thousands must not take minutes
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -92,12 +94,19 @@ def _with(data: bytes, key: str, value: str) -> bytes:
     last = max((at for at, chunk in enumerate(script.chunks) if touches(chunk, key)), default=-1)
     if last >= 0 and _value_of(script, script.chunks[last], key) == value and _systemd_reads(data, key, value):
         return data
-    for candidate in _candidates(data, script, key, last, line):
+    for candidate in islice(_candidates(data, script, key, last, line), _TRIES):
         if _systemd_reads(candidate, key, value):
             return candidate
+    raise _no_place(script, key, last)
+
+
+def _no_place(script: Script, key: str, last: int) -> LvgError:
     where = script.chunks[last].line if last >= 0 else 1
-    reason = "after it there is no place for a line that both sh and systemd would read"
-    raise LvgError(f"line {where}: {key} cannot be set to {value!r}: {reason}", _BY_HAND)
+    reason = "there is no place after it where both sh and systemd would read our line"
+    back = next((chunk.line for chunk in script.chunks[: last + 1] if _returns(chunk)), 0)
+    if back:
+        reason = f"`return` on line {back} ends the file for sh, but systemd reads on"
+    return LvgError(f"line {where}: {key} cannot be set: {reason}", _BY_HAND)
 
 
 def _value_of(script: Script, chunk: Chunk, key: str) -> str | None:
@@ -156,8 +165,6 @@ def _replaced(data: bytes, script: Script, chunk: Chunk, key: str, line: bytes) 
         return
     # a remark behind the value would be part of the value to systemd: it moves to a line of its own
     remark = data[slice(*chunk.comment)].rstrip(b"\r") + b"\n" if chunk.comment else b""
-    if remark.endswith(b"\\\n"):
-        return
     newline = b"\n" if data[chunk.start : chunk.end].endswith(b"\n") else b""
     yield data[: chunk.start] + remark + line + newline + data[chunk.end :]
 

@@ -19,7 +19,6 @@ LOCAL_PROGRAM = "/usr/local/bin/stopvm"
 PACKAGED_PROGRAM = "/usr/bin/stopvm"
 
 UNIT_DIR = "/etc/systemd/system"
-VENDOR_UNIT_DIRS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 
 GUEST_DEFINITIONS = "/etc/libvirt/qemu"
 GUEST_LIST = "/var/lib/libvirt/libvirt-guests"  # libvirt-guests writes it when it stops

@@ -17,6 +17,7 @@ from lvg.layout import RECORD
 class Record:
     """What was applied. Paths are inside the root; `files` and `covered` hold SHA-256 digests.
 
+    `net` is systemd's word for how libvirt-guests.service was loaded then (masked: somebody forced it).
     `settings` are the keys we own, in the file's own dialect; `kept` are the admin's, left alone by
     --keep; `inherited` are keys of ours that stand in the admin's own text since a forced run.
     """
@@ -30,6 +31,7 @@ class Record:
     config_file: str
     dialect: str
     init: str
+    net: str
     program: str
     protect: bool
     enable: bool

@@ -18,7 +18,6 @@ from lvg.layout import (
     OVERLAY,
     PACKAGED_PROGRAM,
     POLICY,
-    VENDOR_UNIT_DIRS,
     dropin_path,
     unit_path,
 )
@@ -32,7 +31,8 @@ UNITS = (units.GUESTS, units.SHUTDOWN, units.RESTORE, units.TARGET)
 class Survey:
     """What was found. `states` holds every path that we own or may want, inside the root.
 
-    `guests` is how many are defined, `waiting_guests` what an old list of libvirt-guests names.
+    `guests` is how many are defined, `waiting_guests` what an old list of libvirt-guests names,
+    `vendor` where a distro package has put our units.
     """
 
     host: Host
@@ -45,9 +45,14 @@ class Survey:
     auto_shutdown: Mapping[str, str]
     waiting_guests: tuple[str, ...]
     guests: int
-    packaged: bool
+    vendor: Mapping[str, str]
     running: bool
     program: bytes
+
+    @property
+    def packaged(self) -> bool:
+        """True if a distro package ships our units here."""
+        return bool(self.vendor)
 
     def state(self, path: str) -> FileState:
         """Return what a path is now; a path that was not surveyed does not exist."""
@@ -76,7 +81,7 @@ def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
         auto_shutdown=_auto_shutdown(root),
         waiting_guests=neighbours.stale_list(root),
         guests=sum(name.endswith(".xml") for name in root.listdir(GUEST_DEFINITIONS)),
-        packaged=is_packaged(root),
+        vendor=vendor_units(root),
         running=systemd.running(root),
         program=bundle.program(),
     )
@@ -92,9 +97,10 @@ def _auto_shutdown(root: Root) -> dict[str, str]:
         return {}
 
 
-def is_packaged(root: Root) -> bool:
-    """True if a distro package ships our units below `root`."""
-    return any(root.exists(f"{folder}/{units.SHUTDOWN}") for folder in VENDOR_UNIT_DIRS)
+def vendor_units(root: Root) -> dict[str, str]:
+    """Return the paths of our units where a distro package ships them; empty for a local install."""
+    found = {name: systemd.vendor_unit(root, name) for name in (units.SHUTDOWN, units.RESTORE)}
+    return found if all(found.values()) else {}
 
 
 def program_path(packaged: bool) -> str:

@@ -6,6 +6,7 @@ after a kill, puts every byte back.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -158,7 +159,8 @@ def undo(root: Root, checkpoint: Checkpoint, *, foreign_too: bool) -> list[str]:
 
 def _put_back(root: Root, entry: Entry, tag: str, *, foreign_too: bool, keep_list: bool) -> None:
     real = root.real(entry.path, follow_last=False)
-    staged_name(real, tag).unlink(missing_ok=True)
+    if os.path.lexists(staged_name(real, tag)):  # unlink of nothing fails on a read-only file system
+        staged_name(real, tag).unlink()
     if entry.path == GUEST_LIST and keep_list:
         return  # an old list keeps a running libvirt-guests from stopping guests at all
     now = capture(real)

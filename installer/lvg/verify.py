@@ -78,21 +78,21 @@ def _files(survey: Survey, record: Record) -> list[Row]:
 
 
 def _units(survey: Survey, record: Record) -> list[Row]:
-    live = survey.running
     found = []
     for name in (units.GUESTS, units.SHUTDOWN, units.RESTORE):
         unit = survey.units[name]
-        if name == units.GUESTS and unit.load == "not-found" and not live:
+        load = record.net if name == units.GUESTS else "loaded"
+        if load == unit.load == "not-found":
             continue  # an image that gets libvirt later
-        found.append(_row(name, *_words(unit, record, live=live and name != units.RESTORE)))
+        found.append(_row(name, *_words(unit, record, load, live=survey.running and name != units.RESTORE)))
     return found
 
 
-def _words(unit: Unit, record: Record, *, live: bool) -> tuple[str, str]:
-    """Return what a unit should be and what it is, in systemctl's words."""
+def _words(unit: Unit, record: Record, load: str, *, live: bool) -> tuple[str, str]:
+    """Return what a unit should be and what it is, in systemctl's words; `load` is how it was loaded then."""
+    if load == "masked" or unit.load != "loaded":
+        return load if load != "not-found" else "loaded", unit.load
     expected, found = [], []
-    if unit.load != "loaded":
-        return "loaded", unit.load
     if record.enable:
         expected.append("enabled")
         found.append(unit.enabled or "not enabled")

@@ -79,7 +79,11 @@ packages=$1 out=$2 scripts=$3
 ram=$packages/initramfs
 mkdir -p "$ram/bin" "$ram/sbin" "$ram/dev" "$ram/proc" "$ram/sys" "$ram/modules" "$ram/etc/acpi/PWRF" "$out/srv/guest"
 pack() { (cd "$ram" && find . | cpio --quiet -o -H newc) >"$out/srv/guest/$1"; }
-modules() { for name in "$@"; do find "$packages" -path "$ram" -prune -o -name "$name.ko" -exec cp {} "$ram/modules/" \;; done; }
+modules() {
+	for name; do
+		cp "$(find "$packages/lib/modules" "$packages/usr/lib/modules" -name "$name.ko" | head -n1)" "$ram/modules"
+	done
+}
 cp "$(find "$packages/bin" "$packages/usr/bin" -name busybox | head -n1)" "$ram/bin/busybox"
 cp "$scripts/init" "$ram/init"
 cp "$scripts/power-button" "$ram/etc/acpi/PWRF/00000080"

@@ -65,7 +65,7 @@ def test_power_off_during_a_restore_and_after_a_failed_one(host: Machine) -> Non
 
 
 def test_with_libvirt_guests_masked_by_hand_guests_are_still_stopped(host: Machine) -> None:
-    define(host, Guest("one", shutdown=2), Guest("two"))
+    define(host, Guest("one", shutdown=2), Guest("two", deaf=True, agent=True))
     ids = start(host, "one", "two")
     lvg_install(host, "--profile", "graceful")
     host.run("ln -s /dev/null /etc/systemd/system/libvirt-guests.service && systemctl daemon-reload")
@@ -77,6 +77,8 @@ def test_with_libvirt_guests_masked_by_hand_guests_are_still_stopped(host: Machi
     back = {name: wait_alive(host, name, marks[name]) for name in ids}
     host.poweroff()
     assert all(_ended_by_itself(host, name, boot_id) for name, boot_id in back.items())
+    assert serial(host, "two").agent_asked == 2, "by its guest agent, both times"
+    assert serial(host, "two").presses == 0
 
 
 def test_a_failed_start_is_rolled_back_and_guests_run_on(host: Machine) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from guests import Guest, Serial, define, mark, running, saved, serial, start, wait_alive
 from install import copy_checkout, lvg, lvg_install
 from machine import Machine

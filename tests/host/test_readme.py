@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 import roots
 from guests import Guest, define, running, start
 from install import CHECKOUT, copy_checkout

@@ -127,6 +127,7 @@ ONE = {"ON_SHUTDOWN": "shutdown"}
             b"## Default: a\n# t\n#ON_SHUTDOWN=a\nON_SHUTDOWN=shutdown\n## X\n",
         ),
         (b"#ON_SHUTDOWN=a \\\nA=1\n", b"#ON_SHUTDOWN=a \\\nA=1\nON_SHUTDOWN=shutdown\n"),
+        (b"A=a\neval ${A}=b\n# z \\", b"A=a\neval ${A}=b\nON_SHUTDOWN=shutdown\n# z \\"),
         (b"A=1\n# x \\", b"A=1\nON_SHUTDOWN=shutdown\n# x \\"),
         (b"ON_SHUTDOWN=a\nON_SHUTDOWN=b\n", b"ON_SHUTDOWN=a\nON_SHUTDOWN=shutdown\n"),
         (b"export ON_SHUTDOWN=shutdown\n", b"ON_SHUTDOWN=shutdown\n"),
@@ -134,6 +135,9 @@ ONE = {"ON_SHUTDOWN": "shutdown"}
         (b"ON_SHUTDOWN=a # why\n", b"# why\nON_SHUTDOWN=shutdown\n"),
         (b"if a; then\nON_SHUTDOWN=b\nfi\n# z\n", b"if a; then\nON_SHUTDOWN=b\nfi\nON_SHUTDOWN=shutdown\n# z\n"),
         (b"A=1\nreturn\nB=1\n", b"A=1\nON_SHUTDOWN=shutdown\nreturn\nB=1\n"),
+        # what sh takes for the end of a here-document leaves systemd in the middle of a quoted value
+        (b": <<E\nA=\"\nE\n" + b"# z\n" * 20, b"ON_SHUTDOWN=shutdown\n: <<E\nA=\"\nE\n" + b"# z\n" * 20),
+        (b"ON_SHUTDOWN=a # x \\\n# z\n", b"ON_SHUTDOWN=a # x \\\nON_SHUTDOWN=shutdown\n# z\n"),
         (b": ${ON_SHUTDOWN:=x}\n# z\n", b": ${ON_SHUTDOWN:=x}\nON_SHUTDOWN=shutdown\n# z\n"),
         (b'eval "ON_SHUTDOWN=b"\n# z\n', b'eval "ON_SHUTDOWN=b"\nON_SHUTDOWN=shutdown\n# z\n'),
         (b"#ON_SHUTDOWN=a\nunset ON_SHUTDOWN\n", b"#ON_SHUTDOWN=a\nunset ON_SHUTDOWN\nON_SHUTDOWN=shutdown\n"),
@@ -166,19 +170,14 @@ def test_what_cannot_be_quoted_for_both_is_refused(value: str) -> None:
     [
         (b"return 0\nON_SHUTDOWN=suspend\n", 2),  # sh never comes to it, systemd does
         (b"ON_SHUTDOWN=suspend\nf() {\nON_SHUTDOWN=x\n}\nf\n", 5),  # sh alone can tell that f sets it
-        (b"K=ON_SHUT\neval ${K}DOWN=suspend\n# end \\", 2),
         (b"#ON_SHUTDOWN=a\n\nX=$((ON_SHUTDOWN=1))\n", 3),
         (b": <<E\nON_SHUTDOWN=suspend", 1),
     ],
 )
 def test_what_is_not_safe_is_refused_with_its_line(data: bytes, line: int) -> None:
-    try:
-        done = checked_edit(data, ONE)
-    except LvgError as error:
-        assert error.what.startswith(f"line {line}: ")
-        assert error.todo
-    else:
-        assert sh_values(done.data, ONE) == ONE
+    with pytest.raises(LvgError, match=rf"^line {line}: ") as caught:
+        checked_edit(data, ONE)
+    assert caught.value.todo
 
 
 def test_sh_has_the_last_word() -> None:
@@ -188,7 +187,7 @@ def test_sh_has_the_last_word() -> None:
 
 
 def test_a_file_that_sh_cannot_read_is_never_mended() -> None:
-    with pytest.raises(LvgError, match="^line 1: "):
+    with pytest.raises(LvgError, match=r"^line 1: "):
         checked_edit(b'ON_SHUTDOWN="suspend\n', ONE)
 
 
@@ -224,7 +223,7 @@ def test_the_admin_hears_of_what_is_odd(data: bytes, says: str) -> None:
 
 
 def test_an_ordinary_file_has_no_notes() -> None:
-    assert edit(b"# x\n#ON_BOOT=start\nON_SHUTDOWN=suspend\nMY_OWN=$((1+2))\n", ONE).notes == ()
+    assert edit(b"# x\n#ON_BOOT=start\nON_SHUTDOWN=suspend\nMY_OWN=$(date)\nmine=$((1+2))\r\n", ONE).notes == ()
 
 
 def test_assignments_in_order_with_their_places() -> None:

@@ -70,7 +70,7 @@ def test_a_byte_that_is_not_utf8_in_a_comment_is_fine() -> None:
 @pytest.mark.skipif(not CORPUS, reason="LVG_CORPUS is not set")
 def test_the_measured_cases() -> None:
     with Path(CORPUS, "configs", "parsers.tsv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)][1:]
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
     checked = 0
     for case, raw, *_, seen in rows:
         if seen.startswith("(n/a"):

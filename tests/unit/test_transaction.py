@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,15 @@ from lvg.locking import exclusive
 # What Python reports before it changes a file system (docs: Audit events table).
 _CHANGING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.chmod", "os.chown", "os.setxattr")
 _STEPS = 400  # more than any run needs; each loop ends at the run's own last step
+
+
+@pytest.fixture()
+def tmp_path() -> Iterator[Path]:
+    """Hundreds of runs, each with many fsyncs, belong in memory where there is such a folder."""
+    shm = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="lvg-test-", dir=shm if os.access(shm, os.W_OK) else None))
+    yield folder
+    shutil.rmtree(folder)
 
 
 def _changes_something(event: str, args: tuple[Any, ...]) -> bool:

@@ -99,7 +99,7 @@ def _links(survey: Survey) -> dict[str, tuple[str, FileState]]:
     for unit, text, fragment in _enablable(survey):
         wanted = systemd.install_links(unit, text, fragment)
         by_us = survey.record is not None and any(path in survey.record.files for path, _ in wanted)
-        if survey.units[unit].enabled != "enabled" or by_us:
+        if survey.units[unit].enabled != "enabled" or by_us or unit != units.GUESTS:
             found |= {path: (unit, link_state(target)) for path, target in wanted}
     return found
 
@@ -115,10 +115,8 @@ def _enablable(survey: Survey) -> list[tuple[str, str, str]]:
     net = survey.units[units.GUESTS]
     found = [(units.GUESTS, net.text, net.fragment)] if net.load == "loaded" else []
     for unit, make in ((units.SHUTDOWN, units.graceful_shutdown), (units.RESTORE, units.graceful_restore)):
-        if survey.packaged:
-            found.append((unit, survey.units[unit].text, survey.units[unit].fragment))
-        else:
-            found.append((unit, make(program_path(packaged=False)), unit_path(unit)))
+        path = survey.vendor.get(unit, unit_path(unit))
+        found.append((unit, make(program_path(survey.packaged)), path))
     return found
 
 
@@ -234,6 +232,7 @@ def _record(wish: Wish, survey: Survey, config: ConfigPart, wanted: Mapping[str,
         config_file=survey.host.config_file,
         dialect=survey.host.dialect,
         init=survey.host.init,
+        net=survey.units[units.GUESTS].load if systemd_host else "",
         program=program_path(survey.packaged) if systemd_host else "",
         protect=bool(profile.stop["protect"]) and systemd_host,
         enable=wish.enable,

@@ -10,6 +10,7 @@ from lvg.errors import UsageError
 from lvg.filestate import FileState, file_state
 from lvg.layout import OVERLAY, dropin_path
 from lvg.profiles import Profile, yield_to
+from lvg.record import Record
 from lvg.survey import Survey
 
 _CREATED = b"""\
@@ -83,9 +84,9 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
         settings=owned,
         kept=kept,
         inherited=_inherited(survey, base, owned),
-        covered=survey.state(survey.config_path).digest if delivery == "overlay" else "",
+        covered=_covered(survey).digest if delivery == "overlay" else "",
         in_force=_in_force(edit.data),
-        conflicts=_edited_by_hand(wish, survey, base, profile),
+        conflicts=_edited_by_hand(wish, survey, base),
         warnings=tuple(settings.problems(survey.host.dialect, _admins_own(edit.data, owned, survey.host.dialect))),
         notes=(*_was(survey, base, edit.was, owned), *translation.notes, *edit.notes, *kept_notes),
     )
@@ -116,14 +117,20 @@ def _base(survey: Survey, delivery: Delivery) -> _Base:
     edited = record is not None and ours and record.files[path] != now.digest
     inherited = record.inherited if record and ours else ()
     if delivery == "overlay":
-        covered = _first_state(survey, survey.config_path)
-        return _Base(path, now, _OVERLAID.format(covered=survey.config_path).encode() + covered.data, edited, ())
+        text = _OVERLAID.format(covered=survey.config_path).encode() + _covered(survey).data
+        return _Base(path, now, text, edited, ())
     if edited and record:
         return _Base(path, now, now.data, True, (*record.settings, *inherited))
     if ours:
         authored = _last_authored(survey, path)
         return _Base(path, now, authored.data if authored.kind == "file" else _CREATED, False, inherited)
     return _Base(path, now, now.data if now.kind == "file" else _CREATED, False, ())
+
+
+def _covered(survey: Survey) -> FileState:
+    """Return the text under an overlay: the admin's own, without what an earlier run edited into it."""
+    edited_by_us = survey.record is not None and survey.config_path in survey.record.files
+    return _last_authored(survey, survey.config_path) if edited_by_us else survey.state(survey.config_path)
 
 
 def _last_authored(survey: Survey, path: str) -> FileState:
@@ -173,17 +180,30 @@ def _admins_own(text: bytes, owned: Mapping[str, str], dialect: str) -> dict[str
     return {key: value for key, value in found.items() if value is not None and key not in owned}
 
 
-def _edited_by_hand(wish: Wish, survey: Survey, base: _Base, profile: Profile) -> tuple[Conflict, ...]:
-    if not base.edited_since or wish.force or wish.keep or survey.record is None:
+def _edited_by_hand(wish: Wish, survey: Survey, base: _Base) -> tuple[Conflict, ...]:
+    record = survey.record
+    if wish.force or wish.keep or record is None:
         return ()
-    before = envfile.edit(_last_authored(survey, base.path).data or _CREATED, survey.record.settings).data
-    return (
+    paths = dict.fromkeys([base.path, survey.config_path])
+    return tuple(
         Conflict(
-            f"{base.path} was edited by hand since lvg applied {survey.record.profile}",
+            f"{path} was edited by hand since lvg applied {record.profile}",
             "Run again with --force to put the profile's settings into it, or with --keep to leave the edited ones.",
-            unified(base.path, before, base.state.data),
-        ),
+            unified(path, _as_applied(survey, path, record), survey.state(path).data),
+        )
+        for path in paths
+        if path in record.files and record.files[path] != survey.state(path).digest
     )
+
+
+def _as_applied(survey: Survey, path: str, record: Record) -> bytes:
+    """Return the text that the last apply made of `path`: only its digest was kept."""
+    if path == OVERLAY:
+        text = _OVERLAID.format(covered=survey.config_path).encode() + _covered(survey).data
+    else:
+        authored = _last_authored(survey, path)
+        text = authored.data if authored.kind == "file" else _CREATED
+    return envfile.edit(text, record.settings).data
 
 
 def _was(survey: Survey, base: _Base, was: Mapping[str, str | None], owned: Mapping[str, str]) -> tuple[str, ...]:

@@ -61,15 +61,15 @@ def _foreign(survey: Survey, path: str) -> list[Conflict]:
     now = survey.state(path)
     if not is_foreign(survey, path, now):
         return []
+    if survey.record and path in survey.record.files:
+        what = f"{path} was edited by hand since lvg wrote it"
+        return [Conflict(what, "--force replaces it and keeps a copy in a checkpoint.")]
     if path.endswith(f"/{units.SHUTDOWN}"):
         text = now.data.decode("utf-8", "replace")
         stop = "; ".join(directives(text, "Service", "ExecStop")) or "nothing"
         what = f"{path} is not lvg's; at shutdown it runs: {stop}"
         return [Conflict(what, "--force keeps a copy in a checkpoint and replaces it.")]
-    if survey.record and path in survey.record.files:
-        what = f"{path} was edited by hand since lvg wrote it"
-    else:
-        what = f"{path} exists and is not lvg's"
+    what = f"{path} exists and is not lvg's"
     return [Conflict(what, "Move it away, or let --force replace it; `lvg remove` then brings it back.")]
 
 

@@ -11,6 +11,8 @@ from .policy import GuestPolicy
 from .report import Report
 from .session import LibvirtError, Session
 
+_ANSWER_WITHIN = 25.0  # seconds for a request, on top of the session's own limits
+_DESTROYED_WITHIN = 45.0  # seconds
 MOVED = "migration"  # the method of a guest that went to another host: it is not brought back here
 
 
@@ -119,7 +121,7 @@ class GuestStop:
         deadline = clock() + decide.guest_seconds(self.policy, time.wave - clock())
         presses, ways = 0, decide.methods(self.facts, self.policy) if press else ()
         for way in ways:
-            if self.gone or clock() >= deadline or await self._try(way, self._session.ask(self.facts, way)):
+            if self.gone or clock() >= deadline or await self._request(way, deadline - clock()):
                 self._method, presses = way, int(way == "acpi")
                 break
         else:
@@ -128,8 +130,11 @@ class GuestStop:
         while not self.gone and clock() < deadline:
             pause = decide.next_press(self.policy, presses) if press else None
             await self._wait(min(deadline, clock() + pause) - clock() if pause else deadline - clock())
-            if not self.gone and clock() < deadline and await self._try("acpi", self._session.ask(self.facts, "acpi")):
+            if not self.gone and clock() < deadline and await self._request("acpi", deadline - clock()):
                 self._method, presses = "acpi", presses + 1
+
+    async def _request(self, way: str, seconds: float) -> bool:
+        return await self._try(way, self._session.ask(self.facts, way), min(seconds, _ANSWER_WITHIN))
 
     async def _at_deadline(self, time: Time) -> tuple[str, bool]:
         for step in self.policy.on_timeout:
@@ -160,7 +165,7 @@ class GuestStop:
             async with asyncio.timeout(max(time.all - clock(), time.least_save)), self._saves:
                 seconds = max(time.all - clock(), time.least_save)
                 saving = self._session.save(self.facts, self.policy.bypass_cache, seconds)
-                done = await self._try("save", saving, until_gone=False)
+                done = await self._try("save", saving, seconds + _ANSWER_WITHIN, until_gone=False)
         except TimeoutError:
             self._tried.append("save: no time left")
             done = False
@@ -172,19 +177,24 @@ class GuestStop:
 
     async def _destroy(self) -> bool:
         for graceful in (True, False):
-            if await self._try("destroy", self._session.destroy(self.facts, graceful), until_gone=False):
+            ending = self._session.destroy(self.facts, graceful)
+            if await self._try("destroy", ending, _DESTROYED_WITHIN, until_gone=False):
                 self._method = "destroy"
                 self.ended("destroyed")
             if self.gone:
                 return self._how == "destroyed"
         return False
 
-    async def _try(self, what: str, request: Awaitable[None], until_gone: bool = True) -> bool:
+    async def _try(
+        self, what: str, request: Awaitable[None], seconds: float = 30.0, until_gone: bool = True
+    ) -> bool:
         """True if the request was taken. What it fails with is noted; a guest that ends meanwhile ends the waiting."""
         task = asyncio.ensure_future(request)
         gone = asyncio.ensure_future(self._gone.wait() if until_gone else asyncio.Event().wait())
         try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and not self.gone:
+                raise CallTimeoutError(f"no answer within {seconds:.0f} s")
             if task.done():
                 task.result()
             return True

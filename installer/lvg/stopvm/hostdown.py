@@ -53,7 +53,10 @@ def _default_is_set(root: Path) -> bool:
 
 def local_guests(root: Path = Path("/")) -> tuple[str, ...]:
     """Return the names that libvirt's QEMU driver left pid files for: they run, or died with the daemon away."""
-    return tuple(sorted(path.stem for path in (root / "run/libvirt/qemu").glob("*.pid")))
+    folder = root / "run/libvirt/qemu"
+    names = sorted(path.stem for path in folder.glob("*.pid"))
+    # driver.pid is the daemon's own, unless a guest of that name has its state there too.
+    return tuple(name for name in names if name != "driver" or (folder / "driver.xml").exists())
 
 
 def nothing_runs(uris: Iterable[str], root: Path = Path("/")) -> bool:

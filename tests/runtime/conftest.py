@@ -1,0 +1,178 @@
+"""A libvirt that is not there: guests that obey, are deaf, hang or fail, without waiting for real ones."""
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lvg.stopvm import policy
+from lvg.stopvm.calls import Calls
+from lvg.stopvm.decide import Facts
+from lvg.stopvm.history import History, Record
+from lvg.stopvm.keeper import Keeper
+from lvg.stopvm.notify import Notifier
+from lvg.stopvm.report import Report
+from lvg.stopvm.session import Events, LibvirtError, UnreachableError
+from lvg.stopvm.stop import Stop
+
+
+@dataclass
+class Act:
+    """How a fake guest behaves."""
+
+    presses: int = 1  # ACPI presses until it goes down; 0 = deaf
+    agent: str = ""  # "" none, "obeys", "fails", "hangs"
+    ask: str = ""  # "hangs": the call never returns; else an error
+    save: str = ""  # an error
+    destroy: str = ""  # an error
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FakeSession:
+    acts: dict[str, Act]
+    uri: str = "fake:///"
+    unreachable: str = ""
+    breaks_at: int = 0  # the connection goes after so many requests
+    log: list[tuple[str, str]] = field(default_factory=list)
+    up: set[str] = field(default_factory=set)
+    pressed: dict[str, int] = field(default_factory=dict)
+    events: Events | None = None
+    opened: int = 0
+
+    def __post_init__(self) -> None:
+        self.up = set(self.acts)
+
+    async def open(self, events: Events) -> None:
+        self.opened += 1
+        if self.unreachable:
+            raise UnreachableError(self.unreachable)
+        self.events = events
+
+    async def running(self) -> list[Facts]:
+        return [Facts(f"uuid-{n}", n, self.uri, agent=bool(a.agent), **a.facts) for n, a in self.acts.items() if n in self.up]
+
+    def _request(self, guest: Facts, what: str) -> Act:
+        self.log.append((guest.name, what))
+        if self.breaks_at and len(self.log) == self.breaks_at:
+            assert self.events
+            self.unreachable = "Broken pipe"
+            self.events.closed(self.uri)
+        if self.unreachable:
+            raise LibvirtError(self.unreachable)
+        if guest.name not in self.up:
+            raise LibvirtError("domain is not running")
+        return self.acts[guest.name]
+
+    def end(self, name: str, how: str) -> None:
+        assert self.events
+        self.up.discard(name)
+        self.events.guest(self.uri, f"uuid-{name}", name, f"stopped:{how}")
+
+    async def ask(self, guest: Facts, way: str) -> None:
+        act = self._request(guest, way)
+        if way == "agent" and act.agent == "hangs" or act.ask == "hangs":
+            await asyncio.Event().wait()
+        if way == "agent" and act.agent == "fails" or act.ask:
+            raise LibvirtError(act.ask or "guest agent is not responding")
+        self.pressed[guest.name] = self.pressed.get(guest.name, 0) + 1
+        if way == "agent" or self.pressed[guest.name] == act.presses:
+            asyncio.get_running_loop().call_later(0.01, self.end, guest.name, "clean")
+
+    async def resume(self, guest: Facts) -> None:
+        self._request(guest, "resume")
+
+    async def wake(self, guest: Facts) -> None:
+        self._request(guest, "wake")
+
+    async def save(self, guest: Facts, bypass_cache: bool, seconds: float) -> None:
+        act = self._request(guest, "save bypass" if bypass_cache else "save")
+        if act.save:
+            raise LibvirtError(act.save)
+        self.end(guest.name, "saved")
+
+    async def destroy(self, guest: Facts, graceful: bool) -> None:
+        act = self._request(guest, "SIGTERM" if graceful else "SIGKILL")
+        if act.destroy and (graceful or act.destroy != "SIGTERM"):
+            raise LibvirtError(act.destroy)
+        self.end(guest.name, "destroyed")
+
+    async def start(self, guest: Facts, paused: bool, bypass_cache: bool) -> str:
+        self.log.append((guest.name, "start paused" if paused else "start"))
+        if guest.name not in self.acts:
+            raise LibvirtError("Domain not found")
+        if self.acts[guest.name].ask:
+            raise LibvirtError(self.acts[guest.name].ask)
+        if guest.name in self.up:
+            return "running"
+        self.up.add(guest.name)
+        return "started"
+
+    async def ping(self, guest: Facts) -> None:
+        self._request(guest, "ping")
+
+    async def sync_time(self, guest: Facts) -> None:
+        self._request(guest, "sync_time")
+
+
+@dataclass
+class Played:
+    code: int
+    session: FakeSession
+    said: str
+    record: dict[str, Any]
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        return {guest["name"]: guest["verdict"] for guest in self.record["guests"]}
+
+    @property
+    def details(self) -> str:
+        return " ".join(guest["detail"] for guest in self.record["guests"])
+
+    def asked(self, name: str) -> list[str]:
+        return [what for who, what in self.session.log if who == name]
+
+
+QUICK = {"timeout": 0.3, "resend": 0.1, "budget": 5, "on_timeout": ["leave"]}
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Callable[..., Played]:
+    """Return a function that stops fake guests under a policy and returns what became of them."""
+
+    def play(acts: dict[str, Act], rules: Mapping[str, Any] | None = None, **session: Any) -> Played:
+        fake, stream = FakeSession(acts, **session), io.StringIO()
+        rule = policy.compile_policy({**QUICK, **(rules or {})})
+        assert rule.complaints == ()
+
+        async def run() -> int:
+            report = Report(stream, prefix=True)
+            keeper = Keeper(History(tmp_path), Record(started="now"), report)
+            return await Stop(rule, [fake], keeper, report, Notifier(), least_save=0.5).run()
+
+        code = asyncio.run(asyncio.wait_for(run(), 20))
+        newest = sorted(tmp_path.glob("history/*.json"))[-1]
+        return Played(code, fake, stream.getvalue(), json.loads(newest.read_text()))
+
+    return play
+
+
+@pytest.fixture
+def calls() -> type[Calls]:
+    return Calls
+
+
+@pytest.fixture
+def act() -> type[Act]:
+    return Act
+
+
+@pytest.fixture
+def fake() -> type[FakeSession]:
+    return FakeSession

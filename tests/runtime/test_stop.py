@@ -1,0 +1,275 @@
+"""Stopping guests that obey, are deaf, hang or fail. Times are short, and no test relies on them being exact."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+
+def test_all_obey(play, act):
+    played = play({f"g{n}": act() for n in range(20)})
+    assert played.code == 0
+    assert set(played.verdicts.values()) == {"clean"}
+    assert all(played.asked(f"g{n}") == ["acpi"] for n in range(20))
+    assert played.record["ended"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "rules", "asked", "verdict", "code"),
+    [
+        ("second press", {"presses": 2}, {}, ["acpi", "acpi"], "clean", 0),
+        ("deaf, pressed once", {"presses": 0}, {"resend": 0}, ["acpi"], "left", 2),
+        ("deaf, saved", {"presses": 0}, {"resend": 0, "on_timeout": ["save", "leave"]}, ["acpi", "save"], "saved", 1),
+        (
+            "deaf, not to be saved, destroyed",
+            {"presses": 0, "save": "no space"},
+            {"resend": 0, "on_timeout": ["save", "destroy"]},
+            ["acpi", "save", "SIGTERM"],
+            "destroyed",
+            1,
+        ),
+        (
+            "SIGTERM is not enough",
+            {"presses": 0, "destroy": "SIGTERM"},
+            {"resend": 0, "on_timeout": ["destroy"]},
+            ["acpi", "SIGTERM", "SIGKILL"],
+            "destroyed",
+            1,
+        ),
+        (
+            "nothing helps",
+            {"presses": 0, "save": "no", "destroy": "no"},
+            {"resend": 0, "on_timeout": ["save", "destroy", "leave"]},
+            ["acpi", "save", "SIGTERM", "SIGKILL"],
+            "left",
+            2,
+        ),
+        ("bypass_cache", {}, {"action": "save", "bypass_cache": True}, ["save bypass"], "saved", 0),
+        ("agent", {"agent": "obeys"}, {}, ["agent"], "clean", 0),
+        ("agent refuses: ACPI at once", {"agent": "fails"}, {"resend": 0}, ["agent", "acpi"], "clean", 0),
+        ("only the agent, which refuses", {"agent": "fails"}, {"methods": ["agent"]}, ["agent"], "left", 2),
+        ("no agent there", {}, {"methods": ["agent", "acpi"]}, ["acpi"], "clean", 0),
+        ("ACPI only, although there is an agent", {"agent": "obeys"}, {"methods": ["acpi"]}, ["acpi"], "clean", 0),
+        ("none", {}, {"action": "none"}, [], "left", 0),
+        ("save", {}, {"action": "save"}, ["save"], "saved", 0),
+        ("save fails: ask", {"save": "no space"}, {"action": "save"}, ["save", "acpi"], "clean", 0),
+        ("transient: no save, ask", {"facts": {"persistent": False}}, {"action": "save"}, ["acpi"], "clean", 0),
+        (
+            "transient and deaf: next step",
+            {"presses": 0, "facts": {"persistent": False}},
+            {"resend": 0, "on_timeout": ["save", "destroy"]},
+            ["acpi", "SIGTERM"],
+            "destroyed",
+            1,
+        ),
+        ("only persistent ones", {"facts": {"persistent": False}}, {"persistent_only": "true"}, [], "left", 0),
+        (
+            "host device: next step",
+            {"presses": 0, "facts": {"hostdev": True}},
+            {"resend": 0, "on_timeout": ["save", "leave"]},
+            ["acpi"],
+            "left",
+            2,
+        ),
+        ("paused: saved as it is", {"facts": {"state": "paused"}}, {}, ["save"], "saved", 0),
+        (
+            "paused and not to be saved: resumed and asked",
+            {"save": "no space", "facts": {"state": "paused"}},
+            {},
+            ["save", "resume", "acpi"],
+            "clean",
+            0,
+        ),
+        ("asleep: woken and asked", {"facts": {"state": "pmsuspended"}}, {}, ["wake", "acpi"], "clean", 0),
+        (
+            "crashed: what on_timeout says, at once",
+            {"facts": {"state": "crashed"}},
+            {"timeout": 60, "on_timeout": ["destroy"]},
+            ["SIGTERM"],
+            "destroyed",
+            1,
+        ),
+        ("going down by itself: not asked again", {"facts": {"state": "shutdown"}}, {}, [], "left", 2),
+        ("reboots when shut down: saved", {"facts": {"on_poweroff": "restart"}}, {}, ["save"], "saved", 0),
+        (
+            "reboots when shut down, not to be saved",
+            {"save": "no", "facts": {"on_poweroff": "restart"}},
+            {"timeout": 60, "on_timeout": ["destroy"]},
+            ["save", "SIGTERM"],
+            "destroyed",
+            1,
+        ),
+    ],
+)
+def test_one_guest(play, act, name, settings, rules, asked, verdict, code):
+    played = play({"g": act(**settings)}, rules)
+    assert (played.asked("g"), played.verdicts["g"], played.code) == (asked, verdict, code), name
+
+
+def test_presses_again_until_the_deadline(play, act):
+    assert len(play({"g": act(presses=0)}).asked("g")) >= 2
+
+
+def test_a_bad_guest_does_not_keep_others_from_being_stopped(play, act):
+    acts = {"hangs": act(ask="hangs"), "fails": act(ask="internal error"), "agent": act(agent="hangs", presses=0), "good": act()}
+    played = play(acts)
+    assert played.verdicts == {"hangs": "left", "fails": "left", "agent": "left", "good": "clean"}
+    assert played.code == 2
+    assert "internal error" in played.details
+    assert played.record["guests"][3]["seconds"] < played.record["guests"][0]["seconds"]
+
+
+def test_an_action_for_one_guest(play, act):
+    played = play({"db1": act(), "web": act()}, {"guests": [{"match": "db*", "action": "save"}]})
+    assert played.verdicts == {"db1": "saved", "web": "clean"}
+
+
+def test_parallel_bounds_how_many_are_asked_at_once(play, act):
+    played = play({f"g{n}": act() for n in range(6)}, {"parallel": 1})
+    assert set(played.verdicts.values()) == {"clean"}
+    assert [who for who, _ in played.session.log] == [f"g{n}" for n in range(6)]
+
+
+def test_a_guest_is_stopped_after_those_that_need_it(play, act):
+    rules = {"guests": [{"match": "web*", "needs": ["db"]}, {"match": "db", "needs": ["nas"]}]}
+    played = play({"nas": act(), "db": act(), "web1": act(presses=2), "web2": act(), "other": act()}, rules)
+    asked = [who for who, _ in played.session.log]
+    assert asked.index("db") > max(n for n, who in enumerate(asked) if who.startswith("web"))
+    assert asked.index("nas") > asked.index("db")
+    assert asked.index("other") < asked.index("db")
+    assert played.code == 0
+
+
+def test_a_deaf_dependant_does_not_keep_a_guest_up(play, act):
+    played = play({"nas": act(), "web": act(presses=0)}, {"guests": [{"match": "web", "needs": ["nas"]}]})
+    assert played.verdicts == {"nas": "clean", "web": "left"}
+    assert "still needed by web" in played.details
+
+
+def test_a_circle_of_needs_is_reported_and_everything_stops(play, act):
+    rules = {"guests": [{"match": "a", "needs": ["b"]}, {"match": "b", "needs": ["a"]}]}
+    played = play({"a": act(), "b": act()}, rules)
+    assert set(played.verdicts.values()) == {"clean"}
+    assert "need each other" in played.said
+
+
+def test_the_budget_ends_it_all(play, act):
+    played = play({"g": act(presses=0)}, {"timeout": 1000, "budget": 0.5, "resend": 0})
+    assert played.verdicts == {"g": "left"}
+
+
+def test_the_record_is_there_before_the_first_request(play, act, tmp_path, monkeypatch, fake):
+    seen = []
+    ask = fake.ask
+
+    async def look(self, guest, way):
+        seen.extend(json.loads(path.read_text()) for path in tmp_path.glob("history/*.json"))
+        await ask(self, guest, way)
+
+    monkeypatch.setattr(fake, "ask", look)
+    play({"g": act()})
+    assert [(entry["name"], entry["verdict"]) for entry in seen[0]["guests"]] == [("g", "")]
+    assert seen[0]["ended"] == ""
+
+
+def test_the_record_is_for_root_alone(play, act, tmp_path):
+    play({"g": act()})
+    folder = tmp_path / "history"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_a_record_that_cannot_be_written_stops_no_stop(play, act, tmp_path, fake, monkeypatch):
+    (tmp_path / "history").write_text("in the way")
+    ended = []
+    monkeypatch.setattr(fake, "end", lambda self, name, how: (ended.append(name), self.events.guest(self.uri, f"uuid-{name}", name, f"stopped:{how}")))
+    with pytest.raises(IndexError):  # there is no record to read back
+        play({"g": act()})
+    assert ended == ["g"]
+
+
+def test_libvirt_out_of_reach(play, act):
+    played = play({"g": act()}, unreachable="Broken pipe")
+    assert played.code == 3
+    assert "<3>libvirt at fake:/// is out of reach: Broken pipe" in played.said
+
+
+def test_the_connection_goes_with_the_last_guest(play, act, monkeypatch, fake):
+    end = fake.end
+
+    def end_and_close(self, name, how):
+        end(self, name, how)
+        if not self.up:
+            self.events.closed(self.uri)
+
+    monkeypatch.setattr(fake, "end", end_and_close)
+    played = play({"a": act(), "b": act()})
+    assert played.code == 0
+    assert "lost" not in played.said
+
+
+def test_the_connection_goes_in_the_middle_and_does_not_come_back(play, act):
+    played = play({"a": act(presses=0), "b": act(presses=0)}, breaks_at=2)
+    assert set(played.verdicts.values()) == {"left"}
+    assert played.code == 2
+    assert "was lost" in played.said
+
+
+def test_the_connection_comes_back(play, act, monkeypatch, fake):
+    opens = fake.open
+
+    async def reopen(self, events):
+        if self.opened == 1:  # meanwhile the guest went down, and nobody could tell
+            self.unreachable = ""
+            self.up.clear()
+        await opens(self, events)
+
+    monkeypatch.setattr(fake, "open", reopen)
+    played = play({"a": act(presses=0)}, {"timeout": 5}, breaks_at=1)
+    assert played.verdicts == {"a": "clean"}
+    assert played.session.opened == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "policy", "asked", "verdict"),
+    [
+        (["sh", "-c", "exit 0"], "skip", ["acpi"], "clean"),
+        (["sh", "-c", "exit 3"], "continue", ["acpi"], "clean"),
+        (["sh", "-c", "exit 3"], "save", ["save"], "saved"),
+        (["sh", "-c", "exit 3"], "skip", [], "left"),
+        (["/nonexistent"], "skip", [], "left"),
+        (["sleep", "600"], "skip", [], "left"),
+    ],
+)
+def test_commands_on_the_host(play, act, command, policy, asked, verdict):
+    rules = {"before_stop_host": [command], "hook_timeout": 0.5, "on_hook_failure": policy}
+    played = play({"g": act()}, rules)
+    assert (played.asked("g"), played.verdicts["g"]) == (asked, verdict)
+
+
+def test_a_command_knows_its_guest_and_gets_no_shell(play, act, tmp_path):
+    out = tmp_path / "out"
+    script = f'echo "$LVG_GUEST_NAME $LVG_GUEST_UUID $1" > {out}; echo said'
+    played = play({"g": act()}, {"before_stop_host": [["sh", "-c", script, "sh", "$(id); *"]]})
+    assert out.read_text() == "g uuid-g $(id); *\n"
+    assert "<6>g: sh: said" in played.said
+
+
+def test_a_hanging_command_is_killed_with_its_children(play, act, tmp_path):
+    pid = tmp_path / "pid"
+    play({"g": act()}, {"before_stop_host": [["sh", "-c", f"sleep 600 & echo $! > {pid}; wait"]], "hook_timeout": 0.5})
+    state = Path(f"/proc/{pid.read_text().strip()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_hostile_names_cannot_forge_lines(play, act):
+    played = play({"x\n<3>forged\x1b[2J": act()})
+    assert "\x1b" not in played.said
+    assert all(line.startswith("<") and not line.startswith("<3>") for line in played.said.splitlines())
+
+
+def test_names_that_are_not_utf8_survive(play, act):
+    name = os.fsdecode(b"g\xff")
+    assert play({name: act()}).verdicts == {name: "clean"}
