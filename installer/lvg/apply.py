@@ -15,10 +15,10 @@ from lvg.files import Root
 from lvg.filestate import FileState, capture, file_state
 from lvg.layout import GUEST_LIST, RECORD, UNIT_DIR
 from lvg.locking import exclusive
+from lvg.recovery import net_is_active, recover
 from lvg.survey import survey
-from lvg.systemd import running, units
-from lvg.transaction import Transaction, recover, run
-from lvg.units import GUESTS
+from lvg.systemd import running
+from lvg.transaction import Transaction, run
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _applied(root: Root) -> tuple[Checkpoint, ...]:
 def _undo(root: Root, checkpoints: tuple[Checkpoint, ...], *, force: bool) -> Undone:
     """Put back what `checkpoints` saved; raises RefusedError if that would lose somebody's edit."""
     targets, notes = dict(originals(checkpoints)), []
-    if GUEST_LIST in targets and _active(root):
+    if GUEST_LIST in targets and net_is_active(root):
         targets.pop(GUEST_LIST)
         notes.append(f"{GUEST_LIST} stays away: with it, the running libvirt-guests would stop no guest")
     now = {path: capture(root.real(path, follow_last=False)) for path in targets}
@@ -108,10 +108,6 @@ def _undo(root: Root, checkpoints: tuple[Checkpoint, ...], *, force: bool) -> Un
     drops = tuple(checkpoint.id for checkpoint in checkpoints)
     run(root, Transaction(files, acts, drops=drops, command=("undo",)), list)
     return Undone(files, tuple(notes))
-
-
-def _active(root: Root) -> bool:
-    return running(root) and units(root, [GUESTS])[GUESTS].active in ("active", "activating")
 
 
 def _refuse_lost_edits(

@@ -96,7 +96,8 @@ def _spawn(memory: int, program: str) -> tuple[bytes, bytes]:
             preexec_fn=box.enter,  # noqa: PLW1509 - the few calls of it take no lock that a thread could hold
             user=user, group=user, extra_groups=None if user is None else [],
         )  # fmt: skip
-        _finish(process)
+        if not _finish(process):
+            raise LvgError(f"sh needs more than {_SECONDS:.0f} s to read the file, or it prints without end", _FIX)
         return _drain(out), _drain(err)
 
 
@@ -125,11 +126,14 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
     return read_end, write_end
 
 
-def _finish(process: "subprocess.Popen[bytes]") -> None:
-    """Wait for sh to its deadline, then end it and all its children. A full pipe stops sh: output is bounded."""
+def _finish(process: "subprocess.Popen[bytes]") -> bool:
+    """Wait for sh, then end it and all its children; False if its time ran out.
+
+    A full pipe stops sh until then, so its output is bounded too.
+    """
     handle = os.pidfd_open(process.pid)
     try:
-        select.select([handle], [], [], _SECONDS)
+        return bool(select.select([handle], [], [], _SECONDS)[0])
     finally:
         # the leader is not reaped yet, so the number of its group cannot be another's
         with contextlib.suppress(ProcessLookupError):
@@ -159,7 +163,7 @@ def _reason(data: bytes, err: bytes) -> str:
         for command in chunk.commands:
             if command.words[0].raw in ("exit", "exec"):
                 return f"line {chunk.line}: sh does not get past this command: {command.words[0].raw}"
-    return f"sh does not get to the end of the file: it stops early, or needs more than {_SECONDS:.0f} s"
+    return "sh stops before the end of the file, without a word"
 
 
 def _printable(text: str) -> str:

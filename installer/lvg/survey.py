@@ -64,7 +64,8 @@ def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
 
     Raises LvgError for what cannot be read and UsageError for an unknown distro id.
     """
-    host = detect.detect(root, distro=distro, config_file=config_file, watch=(*UNITS, *neighbours.installed_owners(root)))
+    watch = (*UNITS, *neighbours.installed_owners(root))
+    host = detect.detect(root, distro=distro, config_file=config_file, watch=watch)
     record = load(root)
     checkpoints = load_all(root)
     config_path = root.inside(root.real(host.config_file)) if host.config_file else ""

@@ -114,7 +114,7 @@ def test_a_file_that_sh_reads_is_edited(data: bytes, values: dict[str, str]) -> 
 def test_any_file_is_edited_right_or_refused(data: bytes, values: dict[str, str]) -> None:
     done = _attempt(data, values)
     if isinstance(done, LvgError):
-        assert re.match(r"line \d+: |sh does not get to the end", done.what)
+        assert re.match(r"line \d+: |sh stops before the end", done.what)
         assert "\n" not in done.what + done.todo
         return
     assert sourced(data) is not None

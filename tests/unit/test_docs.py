@@ -65,7 +65,6 @@ def test_every_verb_and_option_of_lvg_is_in_its_page_and_no_other(capsys: pytest
     there = {word for text in texts for pair in re.findall(r"^ +(?:(-\w), )?(--[a-z-]+)", text, re.M) for word in pair}
     assert entry_options("lvg.8") == there - {""}
     verbs = re.findall(r"^\*(\w+)\*", section("lvg.8", "VERBS"), re.M)
-    assert [verb for verb in verbs if verb in LVG_VERBS] == list(dict.fromkeys(v for v in verbs if v in LVG_VERBS))
     assert set(LVG_VERBS) <= set(verbs)
     for verb in LVG_VERBS:
         assert f"*lvg* *{verb}*" in section("lvg.8", "SYNOPSIS")
@@ -102,7 +101,7 @@ def test_every_exit_code_is_in_the_pages() -> None:
     listed = re.findall(r"^\*(\d+)\*\n\t", section("lvg-install.8", "EXIT CODES"), re.M)
     assert [int(code) for code in listed] == sorted(codes)
     short = section("lvg.8", "EXIT CODES")
-    assert sorted(codes) == [int(code) for code in re.findall(r"(?:^|, )\n?(\d)\b", short)]
+    assert sorted(codes) == [int(code) for code in re.findall(r"(?:^|,\s)(\d) ", short.lstrip())]
 
 
 @pytest.mark.parametrize("key", SETTINGS)

@@ -1,26 +1,23 @@
 """A wish, a survey of the host and a profile in; everything that has to change out."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from lvg import __version__, systemd, units
+from lvg import __version__, units
 from lvg.changes.config import ConfigPart, config_part
+from lvg.changes.own import links, own_files
 from lvg.changes.refusals import forced, is_foreign, refusals
 from lvg.changes.types import Action, Changes, FileChange, UnitAct, Wish
-from lvg.filestate import ABSENT, FileState, file_state, link_state
+from lvg.filestate import ABSENT, FileState
 from lvg.layout import (
     GUEST_LIST,
     LOCAL_PROGRAM,
-    OPENRC_LINK,
-    OPENRC_SCRIPT,
     OVERLAY,
     POLICY,
     UNIT_DIR,
-    dropin_path,
     unit_path,
 )
-from lvg.profiles import Profile, compile_policy, worst_case_seconds
+from lvg.profiles import Profile, worst_case_seconds
 from lvg.record import Record
 from lvg.survey import Survey, program_path
 
@@ -34,13 +31,13 @@ def compute(wish: Wish, survey: Survey, profile: Profile) -> Changes:
     Raises UsageError for a wish that this host cannot have and LvgError for a file that sh cannot read.
     """
     config = config_part(wish, survey, profile)
-    own = _own_files(survey, config) if survey.host.init == "systemd" else {}
-    links = _links(survey) if wish.enable else {}
-    wanted = {**config.files, **own, **{path: state for path, (_, state) in links.items()}}
+    own = own_files(survey, config.profile, config.in_force) if survey.host.init == "systemd" else {}
+    enabling = links(survey) if wish.enable else {}
+    wanted = {**config.files, **own, **{path: state for path, (_, state) in enabling.items()}}
     returned = _returned(survey, wanted)
     acts = _starts(wish, survey)
     moved = _moved_list(survey, acts)
-    units_by_path = {path: unit for path, (unit, _) in links.items()}
+    units_by_path = {path: unit for path, (unit, _) in enabling.items()}
     files = _file_changes(survey, {**wanted, **returned, **moved}, units_by_path)
     record = _record(wish, survey, config, wanted)
     ours = [*own, *returned]
@@ -64,60 +61,6 @@ def _checked(survey: Survey, config: ConfigPart, ours: Iterable[str]) -> list[st
     packaged = [unit_path(units.SHUTDOWN), unit_path(units.RESTORE), LOCAL_PROGRAM] if survey.packaged else []
     paths = dict.fromkeys([*ours, *packaged, *overlay])
     return [path for path in paths if path not in {survey.config_path, *already_said}]
-
-
-def _own_files(survey: Survey, config: ConfigPart) -> dict[str, FileState]:
-    profile = config.profile
-    program = program_path(survey.packaged)
-    policy = compile_policy(profile, config.in_force)
-    found = {POLICY: file_state(json.dumps(policy, indent=1).encode() + b"\n", 0o600)}
-    if not survey.packaged:
-        found[LOCAL_PROGRAM] = file_state(survey.program, 0o755)
-        found[unit_path(units.SHUTDOWN)] = file_state(units.graceful_shutdown(program).encode())
-        found[unit_path(units.RESTORE)] = file_state(units.graceful_restore(program).encode())
-    return {**found, **_dropins(profile, policy)}
-
-
-def _dropins(profile: Profile, policy: Mapping[str, object]) -> dict[str, FileState]:
-    protect = bool(profile.stop["protect"])
-    texts = {
-        dropin_path(unit, units.DROP_IN): units.dropin(unit, protect)
-        for unit in (units.GUESTS, units.TARGET, units.SHUTDOWN)
-    }
-    for unit in (units.SHUTDOWN, units.RESTORE):
-        texts[dropin_path(unit, units.LIFT_DROP_IN)] = units.lift_dropin(policy, unit)
-    return {path: file_state(text.encode()) for path, text in texts.items() if text}
-
-
-def _links(survey: Survey) -> dict[str, tuple[str, FileState]]:
-    """Return the links that enable libvirt-guests and our units: path -> (unit, link)."""
-    if survey.host.init == "openrc":
-        return _openrc_link(survey)
-    if survey.host.init != "systemd":
-        return {}
-    found: dict[str, tuple[str, FileState]] = {}
-    for unit, text, fragment in _enablable(survey):
-        wanted = systemd.install_links(unit, text, fragment)
-        by_us = survey.record is not None and any(path in survey.record.files for path, _ in wanted)
-        if survey.units[unit].enabled != "enabled" or by_us or unit != units.GUESTS:
-            found |= {path: (unit, link_state(target)) for path, target in wanted}
-    return found
-
-
-def _openrc_link(survey: Survey) -> dict[str, tuple[str, FileState]]:
-    by_us = survey.record is not None and OPENRC_LINK in survey.record.files
-    if not survey.host.service.installed or (survey.state(OPENRC_LINK).kind != "absent" and not by_us):
-        return {}
-    return {OPENRC_LINK: ("libvirt-guests", link_state(OPENRC_SCRIPT))}
-
-
-def _enablable(survey: Survey) -> list[tuple[str, str, str]]:
-    net = survey.units[units.GUESTS]
-    found = [(units.GUESTS, net.text, net.fragment)] if net.load == "loaded" else []
-    for unit, make in ((units.SHUTDOWN, units.graceful_shutdown), (units.RESTORE, units.graceful_restore)):
-        path = survey.vendor.get(unit, unit_path(unit))
-        found.append((unit, make(program_path(survey.packaged)), path))
-    return found
 
 
 def _returned(survey: Survey, wanted: Mapping[str, FileState]) -> dict[str, FileState]:

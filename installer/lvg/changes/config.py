@@ -5,26 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lvg import envfile, settings, units
+from lvg.changes.base import Base, as_applied, covered_state, find_base, first_state
 from lvg.changes.types import Conflict, Delivery, Wish
 from lvg.errors import UsageError
 from lvg.filestate import FileState, file_state
-from lvg.layout import OVERLAY, dropin_path
+from lvg.layout import dropin_path
 from lvg.profiles import Profile, yield_to
-from lvg.record import Record
 from lvg.survey import Survey
-
-_CREATED = b"""\
-# Installed by lvg-install
-# Settings of libvirt-guests, which stops or saves the guests of this host when it goes down.
-# Stop guests by hand: stopvm stop --now
-# Undo without lvg: rm this file
-"""
-_OVERLAID = """\
-# Installed by lvg-install
-# libvirt-guests reads this file in place of {covered}: edits there have no effect while this file exists.
-# Stop guests by hand: stopvm stop --now
-# Undo without lvg: rm this file
-"""
 
 
 @dataclass(frozen=True)
@@ -47,24 +34,13 @@ class ConfigPart:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Base:
-    """The text that is edited: the admin's own, not ours of last time, so that a dropped wish goes away."""
-
-    path: str
-    state: FileState
-    text: bytes
-    edited_since: bool
-    drop: tuple[str, ...]
-
-
 def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
     """Decide the new text of the libvirt-guests file.
 
     Raises UsageError for a setting that this host cannot have, LvgError for a file that sh cannot read.
     """
     delivery = _delivery(wish, survey)
-    base = _base(survey, delivery)
+    base = find_base(survey, delivery)
     wanted = _wanted(survey, profile)
     kept = _kept(survey, base, wanted) if wish.keep else {}
     profile, kept_notes = yield_to(profile, kept)
@@ -77,6 +53,7 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
     if delivery == "overlay":
         text = units.overlay_dropin(survey.config_path)
         files[dropin_path(units.GUESTS, units.OVERLAY_DROP_IN)] = file_state(text.encode())
+    in_force = _in_force(edit.data)
     return ConfigPart(
         delivery=delivery,
         profile=profile,
@@ -84,10 +61,10 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
         settings=owned,
         kept=kept,
         inherited=_inherited(survey, base, owned),
-        covered=_covered(survey).digest if delivery == "overlay" else "",
-        in_force=_in_force(edit.data),
+        covered=covered_state(survey).digest if delivery == "overlay" else "",
+        in_force=in_force,
         conflicts=_edited_by_hand(wish, survey, base),
-        warnings=tuple(settings.problems(survey.host.dialect, _admins_own(edit.data, owned, survey.host.dialect))),
+        warnings=tuple(settings.problems(survey.host.dialect, _admins_own(in_force, owned, survey.host.dialect))),
         notes=(*_was(survey, base, edit.was, owned), *translation.notes, *edit.notes, *kept_notes),
     )
 
@@ -97,51 +74,8 @@ def _delivery(wish: Wish, survey: Survey) -> Delivery:
         return "edit"
     if survey.host.init != "systemd":
         raise UsageError("--overlay needs systemd", "Run again without --overlay: the file itself is then edited.")
-    first = _first_state(survey, survey.config_path)
+    first = first_state(survey, survey.config_path)
     return "overlay" if first.kind != "absent" else "edit"
-
-
-def _first_state(survey: Survey, path: str) -> FileState:
-    """Return what `path` was before lvg ever touched it."""
-    for checkpoint in survey.checkpoints:
-        for entry in checkpoint.entries:
-            if entry.path == path:
-                return entry.before
-    return survey.state(path)
-
-
-def _base(survey: Survey, delivery: Delivery) -> _Base:
-    path = OVERLAY if delivery == "overlay" else survey.config_path
-    now, record = survey.state(path), survey.record
-    ours = record is not None and path in record.files
-    edited = record is not None and ours and record.files[path] != now.digest
-    inherited = record.inherited if record and ours else ()
-    if delivery == "overlay":
-        text = _OVERLAID.format(covered=survey.config_path).encode() + _covered(survey).data
-        return _Base(path, now, text, edited, ())
-    if edited and record:
-        return _Base(path, now, now.data, True, (*record.settings, *inherited))
-    if ours:
-        authored = _last_authored(survey, path)
-        return _Base(path, now, authored.data if authored.kind == "file" else _CREATED, False, inherited)
-    return _Base(path, now, now.data if now.kind == "file" else _CREATED, False, ())
-
-
-def _covered(survey: Survey) -> FileState:
-    """Return the text under an overlay: the admin's own, without what an earlier run edited into it."""
-    edited_by_us = survey.record is not None and survey.config_path in survey.record.files
-    return _last_authored(survey, survey.config_path) if edited_by_us else survey.state(survey.config_path)
-
-
-def _last_authored(survey: Survey, path: str) -> FileState:
-    """Return the last text of `path` that was not ours: the first one, or one that a forced run met."""
-    found, last = FileState("absent"), ""
-    for checkpoint in survey.checkpoints:
-        for entry in checkpoint.entries:
-            if entry.path == path:
-                found = entry.before if entry.before.digest != last else found
-                last = entry.after
-    return found
 
 
 def _wanted(survey: Survey, profile: Profile) -> dict[str, str]:
@@ -156,7 +90,7 @@ def _wanted(survey: Survey, profile: Profile) -> dict[str, str]:
     return wanted
 
 
-def _kept(survey: Survey, base: _Base, wanted: Mapping[str, str]) -> dict[str, str]:
+def _kept(survey: Survey, base: Base, wanted: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that the admin has set: --keep leaves them alone."""
     ours = survey.record.settings if survey.record else {}
     inherited = {key: ours[key] for key in base.drop if key in ours}
@@ -165,22 +99,21 @@ def _kept(survey: Survey, base: _Base, wanted: Mapping[str, str]) -> dict[str, s
     return {key: value for key, value in found.items() if value is not None and inherited.get(key) != value}
 
 
-def _inherited(survey: Survey, base: _Base, owned: Mapping[str, str]) -> tuple[str, ...]:
+def _inherited(survey: Survey, base: Base, owned: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted({*base.drop, *owned})) if base.edited_since else base.drop
 
 
 def _in_force(text: bytes) -> dict[str, str]:
-    found = envfile.sh_values(text, settings.SETTINGS)
+    found = envfile.sh_values(text, (*settings.SETTINGS, *settings.OPENRC_KEYS))
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _admins_own(text: bytes, owned: Mapping[str, str], dialect: str) -> dict[str, str]:
+def _admins_own(in_force: Mapping[str, str], owned: Mapping[str, str], dialect: str) -> dict[str, str]:
     keys = settings.SETTINGS if dialect == "upstream" else settings.OPENRC_KEYS
-    found = envfile.sh_values(text, keys)
-    return {key: value for key, value in found.items() if value is not None and key not in owned}
+    return {key: in_force[key] for key in keys if key in in_force and key not in owned}
 
 
-def _edited_by_hand(wish: Wish, survey: Survey, base: _Base) -> tuple[Conflict, ...]:
+def _edited_by_hand(wish: Wish, survey: Survey, base: Base) -> tuple[Conflict, ...]:
     record = survey.record
     if wish.force or wish.keep or record is None:
         return ()
@@ -189,24 +122,14 @@ def _edited_by_hand(wish: Wish, survey: Survey, base: _Base) -> tuple[Conflict, 
         Conflict(
             f"{path} was edited by hand since lvg applied {record.profile}",
             "Run again with --force to put the profile's settings into it, or with --keep to leave the edited ones.",
-            unified(path, _as_applied(survey, path, record), survey.state(path).data),
+            unified(path, as_applied(survey, path, record), survey.state(path).data),
         )
         for path in paths
         if path in record.files and record.files[path] != survey.state(path).digest
     )
 
 
-def _as_applied(survey: Survey, path: str, record: Record) -> bytes:
-    """Return the text that the last apply made of `path`: only its digest was kept."""
-    if path == OVERLAY:
-        text = _OVERLAID.format(covered=survey.config_path).encode() + _covered(survey).data
-    else:
-        authored = _last_authored(survey, path)
-        text = authored.data if authored.kind == "file" else _CREATED
-    return envfile.edit(text, record.settings).data
-
-
-def _was(survey: Survey, base: _Base, was: Mapping[str, str | None], owned: Mapping[str, str]) -> tuple[str, ...]:
+def _was(survey: Survey, base: Base, was: Mapping[str, str | None], owned: Mapping[str, str]) -> tuple[str, ...]:
     if survey.record is not None and not base.edited_since:
         return ()
     return tuple(f"{key} was {was[key]}" for key in owned if was.get(key) not in (None, owned[key]))

@@ -4,7 +4,6 @@ import asyncio
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from . import decide, hostdown
 from .calls import CallTimeoutError
@@ -19,6 +18,7 @@ from .watch import when_process_ends
 
 SAVES_AT_ONCE = 4  # they compete for one disk
 _RECONNECT_EVERY = 2.0  # seconds
+_LAST_NEWS = 1.0  # seconds in which it is found out that the last guest ended with the connection
 
 
 @dataclass
@@ -134,13 +134,13 @@ class Stop:
     def _verdict(self, guest: GuestStop, verdict: Verdict, note: str) -> None:
         detail = "; ".join(text for text in (verdict.detail, note) if text)
         self.keeper.verdict(guest.facts, verdict, detail)
-        how = f" by {verdict.method}" if verdict.method else ""
-        line = f"{guest.facts.name}: {verdict.verdict}{how} after {verdict.seconds:.1f} s"
+        how = f" ({verdict.method})" if verdict.verdict == "clean" and verdict.method else ""
+        line = f"{guest.facts.name}: {verdict.verdict} after {verdict.seconds:.1f} s{how}"
         if verdict.wanted and verdict.verdict != "left":
             self.report.info(line)
         else:
             say = self.report.info if verdict.wanted else self.report.err
-            say(f"{line}{f' ({detail})' if detail else ''}")
+            say(f"{line}{f': {detail}' if detail else ''}")
 
     def _on_guest(self, uri: str, uuid: str, name: str, what: str) -> None:
         kind, _, how = what.partition(":")
@@ -166,8 +166,8 @@ class Stop:
         session = next(session for session in self.sessions if session.uri == uri)
         if uri in self.local:
             for guest in self._at(uri):
-                when_process_ends(guest.facts.name, partial(guest.ended, "clean"))
-        await asyncio.sleep(0.1)
+                when_process_ends(guest.facts.name, guest.ended)
+        await asyncio.sleep(_LAST_NEWS)
         if all(guest.gone for guest in self._at(uri)):
             return
         self.report.err(f"the connection to libvirt at {uri} was lost while guests were stopping")

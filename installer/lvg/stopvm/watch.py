@@ -8,18 +8,26 @@ from pathlib import Path
 PID_FILES = Path("/run/libvirt/qemu")
 
 
-def when_process_ends(name: str, tell: Callable[[], None], folder: Path = PID_FILES) -> None:
-    """Call `tell` in the running loop when the guest's QEMU process has ended, at once if it has already.
+_CLEANED_UP_WITHIN = 0.5  # seconds; libvirtd removes the pid file right after the process
 
-    libvirtd removes the pid file when a guest stops. A pidfd needs no right to signal the process, and a
-    pid that is used again cannot deceive it.
+
+def when_process_ends(name: str, tell: Callable[[str], None], folder: Path = PID_FILES) -> None:
+    """Call `tell` in the running loop once the guest's QEMU process has ended, soon if it already has.
+
+    A QEMU of libvirt's stays until libvirtd has seen the guest's shutdown and ends it, and then libvirtd
+    removes the pid file: `tell` gets "clean" if it is gone, "lost" if the process ended otherwise. A pidfd
+    needs no right to signal the process, and a pid that is used again cannot deceive it.
     """
     loop = asyncio.get_running_loop()
+    file = folder / f"{name}.pid"
+
+    def judge() -> None:
+        loop.call_later(_CLEANED_UP_WITHIN, lambda: tell("lost" if file.exists() else "clean"))
+
     try:
-        pid = int((folder / f"{name}.pid").read_text())
-        handle = os.pidfd_open(pid)
+        handle = os.pidfd_open(int(file.read_text()))
     except (FileNotFoundError, ProcessLookupError):
-        loop.call_soon(tell)
+        judge()
         return
     except (OSError, ValueError):
         return  # it cannot be watched: libvirt or the deadline will tell
@@ -27,6 +35,6 @@ def when_process_ends(name: str, tell: Callable[[], None], folder: Path = PID_FI
     def ended() -> None:
         loop.remove_reader(handle)
         os.close(handle)
-        tell()
+        judge()
 
     loop.add_reader(handle, ended)

@@ -1,0 +1,118 @@
+"""Recovery: put back what a run changed, at once after a failure, or in the next run after a kill."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from lvg import systemd
+from lvg.checkpoint import FOLDER, Checkpoint, Entry, delete, load_all, sweep
+from lvg.errors import LvgError, RefusedError
+from lvg.files import Root
+from lvg.filestate import capture, put, staged_name
+from lvg.layout import GUEST_LIST, UNIT_DIR
+from lvg.units import GUESTS
+
+
+def undo(root: Root, checkpoint: Checkpoint, *, foreign_too: bool) -> list[str]:
+    """Put back what a checkpoint saved, in reverse order, going on after a failure; return the failures.
+
+    What is neither as before nor as the run made it is somebody else's work, and only replaced
+    with `foreign_too`.
+    """
+    failures = []
+    keep_list = net_is_active(root)
+    for entry in reversed(checkpoint.entries):
+        try:
+            _put_back(root, entry, checkpoint.id, foreign_too=foreign_too, keep_list=keep_list)
+        except (OSError, LvgError) as error:
+            failures.append(f"{entry.path}: {error}")
+    remove_folders(root, checkpoint.folders)
+    failures += reload_units(root, [entry.path for entry in checkpoint.entries])
+    if not failures:
+        delete(root, (checkpoint.id,))
+        remove_folders(root, (FOLDER,))
+    return failures
+
+
+def _put_back(root: Root, entry: Entry, tag: str, *, foreign_too: bool, keep_list: bool) -> None:
+    real = root.real(entry.path, follow_last=False)
+    if os.path.lexists(staged_name(real, tag)):  # unlink of nothing fails on a read-only file system
+        staged_name(real, tag).unlink()
+    if entry.path == GUEST_LIST and keep_list:
+        return  # an old list keeps a running libvirt-guests from stopping guests at all
+    now = capture(real)
+    if now.digest not in (entry.before.digest, entry.after) and not foreign_too:
+        return
+    if not now.same_as(entry.before):
+        for folder in missing_folders(root, [entry.path]):
+            root.real(folder).mkdir(mode=0o755, exist_ok=True)
+        put(real, entry.before, tag)
+
+
+def _refuse_edited(root: Root, checkpoint: Checkpoint) -> None:
+    for entry in checkpoint.entries:
+        now = capture(root.real(entry.path, follow_last=False))
+        if now.digest not in (entry.before.digest, entry.after):
+            what = f"{entry.path} was edited after a run of lvg was cut off in the middle"
+            raise RefusedError(what, "--force puts the file back to what it was before that run.")
+
+
+def recover(root: Root, *, force: bool) -> tuple[str, ...]:
+    """Finish or undo what a killed run left, and say so. Raises LvgError if that cannot be done."""
+    said = []
+    sweep(root)
+    for checkpoint in reversed(load_all(root)):
+        if checkpoint.phase == "drop":
+            drop(root, checkpoint)
+        elif checkpoint.phase == "open":
+            if not force:
+                _refuse_edited(root, checkpoint)
+            failures = undo(root, checkpoint, foreign_too=True)
+            if failures:
+                raise LvgError(f"an unfinished run cannot be undone: {'; '.join(failures)}", "Mend that, run again.")
+            said.append(f"a run of {checkpoint.when} had been cut off; what it had changed was put back")
+    remove_folders(root, (FOLDER,))
+    return tuple(said)
+
+
+def drop(root: Root, checkpoint: Checkpoint) -> None:
+    """Delete the checkpoints that an undo made void, its own last: until then the next run goes on with it."""
+    remove_folders(root, [folder for each in load_all(root) if each.id in checkpoint.drops for folder in each.folders])
+    delete(root, checkpoint.drops)
+    delete(root, (checkpoint.id,))
+    remove_folders(root, (FOLDER,))
+
+
+def remove_folders(root: Root, folders: Sequence[str]) -> None:
+    """Remove the folders that are empty, the innermost first."""
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError, LvgError):
+            root.real(folder).rmdir()
+
+
+def reload_units(root: Root, paths: Sequence[str]) -> list[str]:
+    """Let systemd read units anew if any of `paths` is one; return what went wrong."""
+    if not systemd.running(root) or not any(path.startswith(f"{UNIT_DIR}/") for path in paths):
+        return []
+    try:
+        systemd.daemon_reload()
+    except LvgError as error:
+        return [error.what]
+    return []
+
+
+def net_is_active(root: Root) -> bool:
+    """True if libvirt-guests is active on the live host."""
+    return systemd.running(root) and systemd.units(root, [GUESTS])[GUESTS].active in ("active", "activating")
+
+
+def missing_folders(root: Root, paths: Sequence[str]) -> list[str]:
+    """Return the folders that have to be made, the outermost first."""
+    found: dict[str, None] = {}
+    for path in paths:
+        parts = path.split("/")[1:-1]
+        for depth in range(1, len(parts) + 1):
+            folder = "/" + "/".join(parts[:depth])
+            if not root.exists(folder):
+                found[folder] = None
+    return list(found)

@@ -1,0 +1,64 @@
+"""Records survive each other, broken files and wrong clocks."""
+
+import json
+
+import pytest
+
+from lvg.stopvm import history
+from lvg.stopvm.history import Entry, History, Record
+
+
+def test_round_trip(tmp_path):
+    store = History(tmp_path)
+    found = Record(guests=[Entry("u", "1", "n", verdict="clean")], carried=[Entry("u", "2", "m")], ended="x")
+    store.write(store.new(), found.as_json())
+    assert store.latest()[1] == found
+
+
+def test_the_newest_by_number_whatever_the_clock_says(tmp_path):
+    store = History(tmp_path)
+    for name in ("00000002-19700101T000000Z.json", "00000001-20991231T000000Z.json"):
+        store.write(tmp_path / "history" / name, Record(profile=name).as_json())
+    assert store.latest()[1].profile.startswith("00000002")
+    assert store.new().name.startswith("00000003")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 1, "guests": [1]}', '{"schema": 1, "guests": [{"name": 1}]}', "[" * 99999],
+)
+def test_a_broken_record_is_passed_over(tmp_path, text):
+    store = History(tmp_path)
+    store.write(store.new(), Record(profile="good").as_json())
+    store.new().write_text(text)
+    assert store.latest()[1].profile == "good"
+    assert "passed over" in store.complaints[0]
+
+
+def test_a_key_of_a_later_version_is_no_harm(tmp_path):
+    store = History(tmp_path)
+    store.write(store.new(), {**Record(profile="p").as_json(), "added": 1})
+    assert store.latest()[1].profile == "p"
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    store = History(tmp_path)
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "notes.json").write_text("x")
+    assert store.latest() is None
+    assert store.new().name.startswith("00000001")
+
+
+def test_only_so_many_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "KEEP", 3)
+    store = History(tmp_path)
+    for number in range(5):
+        store.write(store.new(), Record(profile=str(number)).as_json())
+    kept = sorted((tmp_path / "history").iterdir())
+    assert [json.loads(path.read_text())["profile"] for path in kept] == ["2", "3", "4"]
+
+
+def test_reading_creates_nothing(tmp_path):
+    store = History(tmp_path / "none")
+    assert store.latest() is None
+    assert not (tmp_path / "none").exists()

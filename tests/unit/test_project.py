@@ -1,0 +1,157 @@
+"""The project holds together: what is packaged, what runs from the checkout, what may be imported."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lvg
+from lvg import stopvm
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SOURCE = CHECKOUT / "installer"
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+LITTER = {".git", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache"}
+
+
+def files(folder: Path = CHECKOUT) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name in LITTER or path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from files(path)
+        else:
+            yield path
+
+
+def first_line(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.readline(200).decode("utf-8", "replace")
+
+
+SHELL_SCRIPTS = [path for path in files() if re.match(r"#!.*[/ ](ba|da|)sh\b", first_line(path))]
+PYTHON_FILES = [path for path in files() if path.suffix == ".py" or re.match(r"#!.*python3", first_line(path))]
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(CHECKOUT)) for path in paths]
+
+
+def test_the_source_folder_is_no_package() -> None:
+    """An importable `installer` would shadow the one that every Arch package is installed with."""
+    assert not list(SOURCE.glob("*.py"))
+
+
+def test_every_folder_of_the_package_is_packaged() -> None:
+    folders = {str(path.parent.relative_to(SOURCE)).replace("/", ".") for path in (SOURCE / "lvg").rglob("*.py")}
+    listed = PROJECT["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted({*folders, "lvg.profiles"})
+    for name in folders:
+        assert (SOURCE / name.replace(".", "/") / "__init__.py").exists(), f"{name} has no __init__.py"
+
+
+def test_the_shipped_profiles_are_packaged() -> None:
+    setuptools = PROJECT["tool"]["setuptools"]
+    assert setuptools["package-dir"]["lvg.profiles"] == "profiles"
+    assert setuptools["package-data"]["lvg.profiles"] == ["*.toml"]
+    assert {path.suffix for path in (CHECKOUT / "profiles").iterdir()} == {".toml"}
+
+
+def test_one_version() -> None:
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "lvg.__version__"}
+    assert stopvm.__version__ == lvg.__version__
+    assert re.search(rf"^## \[?{re.escape(lvg.__version__)}\b", (CHECKOUT / "CHANGELOG.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("path", names(PYTHON_FILES))
+def test_click_is_never_imported(path: str) -> None:
+    """Typer brings its own since 0.26: there may be no click on a host."""
+    tree = ast.parse((CHECKOUT / path).read_bytes())
+    assert not {name.split(".")[0] for name in imports(tree)} & {"click", "rich"} or path == "docs/pictures/make"
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+@pytest.mark.parametrize("path", names(sorted((SOURCE / "lvg/stopvm").rglob("*.py"))))
+def test_stopvm_needs_nothing_but_the_standard_library_and_libvirt(path: str) -> None:
+    """It is installed as a program of its own, and runs when the environment that installed it is gone."""
+    for name in imports(ast.parse((CHECKOUT / path).read_bytes())):
+        own = name.startswith(".") and not name.startswith("..")
+        assert own or name.split(".")[0] in {*sys.stdlib_module_names, "libvirt", "libvirt_qemu", "libvirtaio"}, name
+
+
+@pytest.mark.parametrize("path", names(PYTHON_FILES))
+def test_nothing_needs_more_than_the_named_packages(path: str) -> None:
+    if not path.startswith(("installer/", "bin/", "bench/")):
+        return
+    allowed = {*sys.stdlib_module_names, "lvg", "stopvm", "typer", "distro", "packaging", "libvirt", "libvirt_qemu"}
+    for name in imports(ast.parse((CHECKOUT / path).read_bytes())):
+        assert name.startswith(".") or name.split(".")[0] in allowed, name
+
+
+def test_no_file_knows_the_machine_it_was_written_on() -> None:
+    places = re.compile(rb"/wo" rb"rk/|/tmp/br" rb"ief|/home/[a-z]+/|/root/\.(cache|local|pyenv)")
+    found = [str(path) for path in files() if places.search(path.read_bytes())]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ["lvg-install", "lvg", "stopvm"])
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_the_programs_run_from_anywhere_with_an_empty_environment(name: str, word: str, tmp_path: Path) -> None:
+    done = subprocess.run([CHECKOUT / "bin" / name, word], cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (lvg.__version__ if word == "--version" else name) in done.stdout
+
+
+def test_the_programs_run_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "lvg").symlink_to(CHECKOUT / "bin/lvg")
+    done = subprocess.run([tmp_path / "lvg", "--version"], cwd="/", env={}, capture_output=True, text=True)
+    assert done.stdout == f"lvg {lvg.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["lvg-install", "lvg", "stopvm"])
+def test_the_scripts_of_the_package_exist(name: str) -> None:
+    module, function = PROJECT["project"]["scripts"][name].split(":")
+    tree = ast.parse((SOURCE / module.replace(".", "/")).with_suffix(".py").read_bytes())
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_module_of_the_shipped_profiles_is_not_hidden_by_their_folder() -> None:
+    """In a wheel lvg/profiles/ stands beside lvg/profiles.py; with an __init__.py the folder would win."""
+    assert not (CHECKOUT / "profiles/__init__.py").exists()
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
+@pytest.mark.parametrize("path", names(SHELL_SCRIPTS))
+def test_shell_scripts_are_clean(path: str) -> None:
+    # SC2187: a script for busybox is checked as one for dash, which is what is wanted
+    command = ["shellcheck", "--severity=warning", "--exclude=SC2187", str(CHECKOUT / path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("path", ["demo", "check", ".ci/run", "bench/noop", "bin/lvg", "bin/lvg-install", "bin/stopvm"])
+def test_programs_are_executable_and_use_the_distros_interpreters(path: str) -> None:
+    assert (CHECKOUT / path).stat().st_mode & 0o111 == 0o111
+    assert first_line(CHECKOUT / path).split()[0] in ("#!/bin/bash", "#!/usr/bin/python3")
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert "libvirt-guests" in text and "LVM" in text
+    for word in set(re.findall(r"(?:\./|(?<![\w/])bin/)[a-z-]+", text)):
+        assert (CHECKOUT / word).exists(), word
+    for word in set(re.findall(r"\]\((?!http|#)([^)]+)\)", text)):
+        assert (CHECKOUT / word).exists(), word
