@@ -132,7 +132,8 @@ def _candidates(data: bytes, script: Script, key: str, last: int, line: bytes) -
         return
     if last >= 0:
         yield from _replaced(data, script, chunks[last], key, line)
-        offsets = [chunk.end for chunk in chunks[last:stop]]
+        nearest, *others = (chunk.end for chunk in chunks[last:stop])
+        offsets = [nearest, *reversed(others)]
     else:
         ends = [0, *(chunk.end for chunk in chunks[:stop])]
         defaults = [chunk.end for chunk in chunks[:stop] if _is_default(script, chunk, key)]

@@ -25,6 +25,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.host)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A test that failed shows what its machines' journals say about our units."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            machine = value if isinstance(value, Machine) else getattr(value, "machine", None)
+            if isinstance(machine, Machine):
+                report.sections.append(("journal of the last boot", machine.evidence()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _prepared() -> Iterator[None]:
     """End early and in one line when something is missing; turn SIGTERM into a clean end."""

@@ -63,7 +63,9 @@ class Machine:
         options = f"lowerdir={lower},upperdir={self.upper},workdir={memory / 'work'}"
         _call("mount", "-t", "overlay", "-o", options, "lvg-tests", str(self.root))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            print(self.evidence())
         self.cut_power()
         _remove_run(self._folder)
         self._owner.close()
@@ -189,6 +191,16 @@ class Machine:
             ["chroot", str(tree), *argv], capture_output=True, text=True, errors="replace", check=True
         )
         return done.stdout
+
+    def evidence(self) -> str:
+        """What somebody wants to read after a failure."""
+        try:
+            units = ("graceful-shutdown", "graceful-restore", "libvirt-guests", "libvirtd")
+            journal = self.journal(*(word for unit in units for word in ("-u", unit)))
+        except (OSError, subprocess.SubprocessError) as error:
+            journal = f"no journal: {error}\n"
+        logs = sorted((self.root / "var/log/guests").glob("*.log"))
+        return journal + "".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
 
     def serial(self, guest: str) -> str:
         """All that a guest ever wrote to its serial port."""

@@ -15,7 +15,7 @@ from lvg.shtext import parse
 
 KEYS = ("ON_BOOT", "ON_SHUTDOWN", "SHUTDOWN_TIMEOUT", "URIS")
 SHELL = shutil.which("dash") or "/bin/sh"
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 key = st.sampled_from(KEYS)
 word = st.sampled_from(
@@ -109,7 +109,7 @@ def test_a_file_that_sh_reads_is_edited(data: bytes, values: dict[str, str]) -> 
     assert checked_edit(done.data, values).data == done.data
 
 
-@settings(QUICK, max_examples=150)
+@settings(QUICK, max_examples=100)
 @given(wild_files, wishes)
 def test_any_file_is_edited_right_or_refused(data: bytes, values: dict[str, str]) -> None:
     done = _attempt(data, values)
@@ -122,7 +122,7 @@ def test_any_file_is_edited_right_or_refused(data: bytes, values: dict[str, str]
     assert checked_edit(done.data, values).data == done.data
 
 
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=200)
 @given(st.one_of(tame_files, wild_files, st.binary(max_size=60)), wishes)
 def test_bytes_outside_our_lines_stay(data: bytes, values: dict[str, str]) -> None:
     assert b"".join(script_bytes(data)) == data

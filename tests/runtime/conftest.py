@@ -37,6 +37,7 @@ class Act:
 class FakeSession:
     acts: dict[str, Act]
     uri: str = "fake:///"
+    real: str = "fake:///"
     unreachable: str = ""
     breaks_at: int = 0  # the connection goes after so many requests
     log: list[tuple[str, str]] = field(default_factory=list)
@@ -55,7 +56,8 @@ class FakeSession:
         self.events = events
 
     async def running(self) -> list[Facts]:
-        return [Facts(f"uuid-{n}", n, self.uri, agent=bool(a.agent), **a.facts) for n, a in self.acts.items() if n in self.up]
+        acts = [(name, act) for name, act in self.acts.items() if name in self.up]
+        return [Facts(f"uuid-{name}", name, self.uri, agent=bool(act.agent), **act.facts) for name, act in acts]
 
     def _request(self, guest: Facts, what: str) -> Act:
         self.log.append((guest.name, what))
@@ -76,9 +78,9 @@ class FakeSession:
 
     async def ask(self, guest: Facts, way: str) -> None:
         act = self._request(guest, way)
-        if way == "agent" and act.agent == "hangs" or act.ask == "hangs":
+        if (way == "agent" and act.agent == "hangs") or act.ask == "hangs":
             await asyncio.Event().wait()
-        if way == "agent" and act.agent == "fails" or act.ask:
+        if (way == "agent" and act.agent == "fails") or act.ask:
             raise LibvirtError(act.ask or "guest agent is not responding")
         self.pressed[guest.name] = self.pressed.get(guest.name, 0) + 1
         if way == "agent" or self.pressed[guest.name] == act.presses:
@@ -115,6 +117,12 @@ class FakeSession:
 
     async def ping(self, guest: Facts) -> None:
         self._request(guest, "ping")
+
+    async def execute(self, guest: Facts, command: tuple[str, ...], seconds: float) -> tuple[int, str]:
+        self._request(guest, " ".join(command))
+        if command[0] == "hang":
+            await asyncio.wait_for(asyncio.Event().wait(), seconds)
+        return int(command[1]), "said\nmore"
 
     async def sync_time(self, guest: Facts) -> None:
         self._request(guest, "sync_time")

@@ -25,7 +25,7 @@ def test_the_newest_by_number_whatever_the_clock_says(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 1, "guests": [1]}', '{"schema": 1, "guests": [{"name": 1}]}', "[" * 99999],
+    ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 1, "guests": [1]}', '{"schema": 1, "carried": [{}]}'],
 )
 def test_a_broken_record_is_passed_over(tmp_path, text):
     store = History(tmp_path)
@@ -33,6 +33,10 @@ def test_a_broken_record_is_passed_over(tmp_path, text):
     store.new().write_text(text)
     assert store.latest()[1].profile == "good"
     assert "passed over" in store.complaints[0]
+
+
+def test_a_record_that_is_nested_too_deep_is_passed_over(tmp_path):
+    test_a_broken_record_is_passed_over(tmp_path, "[" * 99999)
 
 
 def test_a_key_of_a_later_version_is_no_harm(tmp_path):

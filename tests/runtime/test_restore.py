@@ -19,7 +19,8 @@ def store(tmp_path):
 
 def record(store, *entries, **rest):
     path = store.new()
-    found = Record(guests=[Entry("fake:///", f"uuid-{n}", n, **{"verdict": "clean", **more}) for n, more in entries], **rest)
+    guests = [Entry("fake:///", f"uuid-{name}", name, **{"verdict": "clean", **more}) for name, more in entries]
+    found = Record(guests=guests, **rest)
     store.write(path, found.as_json())
     return path
 
@@ -152,11 +153,12 @@ def test_a_guest_without_a_verdict_lost_power():
     found = Record(boot_id="before", guests=[Entry("u", "1", "cut"), Entry("u", "2", "fine", verdict="clean")])
     restore.settle(found, "this", Report(stream, True))
     assert [entry.verdict for entry in found.guests] == ["lost", "clean"]
-    assert stream.getvalue() == "<3>cut lost power: it ran, and its stop never came to an end\n"
+    assert stream.getvalue() == "<3>cut lost power, unless libvirt-guests stopped it: its stop was cut short\n"
     assert [entry.name for entry in found.pending()] == ["cut", "fine"]
 
 
 def test_moved_and_transient_guests_are_not_started():
-    found = Record(guests=[Entry("u", "1", "moved", method="migration"), Entry("u", "2", "transient", persistent=False)])
+    moved, transient = Entry("u", "1", "moved", method="migration"), Entry("u", "2", "transient", persistent=False)
+    found = Record(guests=[moved, transient])
     restore.settle(found, "", Report(io.StringIO(), True))
     assert found.pending() == []

@@ -113,8 +113,8 @@ def test_presses_again_until_the_deadline(play, act):
 
 
 def test_a_bad_guest_does_not_keep_others_from_being_stopped(play, act):
-    acts = {"hangs": act(ask="hangs"), "fails": act(ask="internal error"), "agent": act(agent="hangs", presses=0), "good": act()}
-    played = play(acts)
+    acts = {"hangs": act(ask="hangs"), "fails": act(ask="internal error"), "agent": act(agent="hangs", presses=0)}
+    played = play({**acts, "good": act()})
     assert played.verdicts == {"hangs": "left", "fails": "left", "agent": "left", "good": "clean"}
     assert played.code == 2
     assert "internal error" in played.details
@@ -183,8 +183,13 @@ def test_the_record_is_for_root_alone(play, act, tmp_path):
 
 def test_a_record_that_cannot_be_written_stops_no_stop(play, act, tmp_path, fake, monkeypatch):
     (tmp_path / "history").write_text("in the way")
-    ended = []
-    monkeypatch.setattr(fake, "end", lambda self, name, how: (ended.append(name), self.events.guest(self.uri, f"uuid-{name}", name, f"stopped:{how}")))
+    ended, end = [], fake.end
+
+    def note(self, name, how):
+        ended.append(name)
+        end(self, name, how)
+
+    monkeypatch.setattr(fake, "end", note)
     with pytest.raises(IndexError):  # there is no record to read back
         play({"g": act()})
     assert ended == ["g"]
@@ -211,7 +216,7 @@ def test_the_connection_goes_with_the_last_guest(play, act, monkeypatch, fake):
 
 
 def test_the_connection_goes_in_the_middle_and_does_not_come_back(play, act):
-    played = play({"a": act(presses=0), "b": act(presses=0)}, breaks_at=2)
+    played = play({"a": act(presses=0), "b": act(presses=0)}, {"timeout": 2.5, "resend": 1}, breaks_at=2)
     assert set(played.verdicts.values()) == {"left"}
     assert played.code == 2
     assert "was lost" in played.said
@@ -247,6 +252,29 @@ def test_commands_on_the_host(play, act, command, policy, asked, verdict):
     rules = {"before_stop_host": [command], "hook_timeout": 0.5, "on_hook_failure": policy}
     played = play({"g": act()}, rules)
     assert (played.asked("g"), played.verdicts["g"]) == (asked, verdict)
+
+
+@pytest.mark.parametrize(
+    ("command", "policy", "asked", "verdict"),
+    [
+        (["run", "0"], "skip", ["run 0", "agent"], "clean"),
+        (["run", "3"], "continue", ["run 3", "agent"], "clean"),
+        (["run", "3"], "save", ["run 3", "save"], "saved"),
+        (["run", "3"], "skip", ["run 3"], "left"),
+        (["hang", "0"], "continue", ["hang 0", "agent"], "clean"),
+    ],
+)
+def test_commands_in_the_guest(play, act, command, policy, asked, verdict):
+    rules = {"before_stop": [command], "hook_timeout": 0.3, "on_hook_failure": policy, "timeout": 5}
+    played = play({"g": act(agent="obeys")}, rules)
+    assert (played.asked("g"), played.verdicts["g"]) == (asked, verdict)
+    assert ("<6>g: run: more" in played.said) == (command[0] == "run")
+
+
+def test_commands_in_a_guest_without_an_agent_are_not_forgotten(play, act):
+    played = play({"g": act()}, {"before_stop": [["sync"]]})
+    assert played.verdicts == {"g": "clean"}
+    assert "<4>g: before_stop: sync: the guest's agent is not there (continue)" in played.said
 
 
 def test_a_command_knows_its_guest_and_gets_no_shell(play, act, tmp_path):

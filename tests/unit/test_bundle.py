@@ -55,7 +55,8 @@ def test_stops_guests_outside_the_checkout(program: Path, tmp_path: Path) -> Non
     done = run(program, "stop", "--now", "--uri", "test:///default", "--state", str(state), "--policy", "/none")
     assert done.returncode == 0, done.stderr
     (record,) = state.glob("history/*.json")
-    assert [(guest["name"], guest["verdict"]) for guest in json.loads(record.read_text())["guests"]] == [("test", "clean")]
+    (guest,) = json.loads(record.read_text())["guests"]
+    assert (guest["name"], guest["verdict"]) == ("test", "clean")
 
 
 @pytest.mark.parametrize("interpreter", ["python3", "/usr/bin/env python3", "/x\n", ""])

@@ -188,3 +188,12 @@ def test_the_pages_refer_to_pages_that_exist(name: str) -> None:
     ours = {f"{page[:-6]}({page[-5]})" for page in PAGES}
     text = page(name.removesuffix(".scd"))
     assert set(re.findall(r"\*([\w.-]+)\*(\(\d\))", text)) <= {(word[:-3], word[-3:]) for word in known | ours}
+
+
+def test_every_room_is_on_a_floor_of_the_architecture() -> None:
+    text = (DOCS / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [a-z ]+ \| ([a-z0-9, /]+) \|", text[text.index("## Floors") : text.index("## Contracts")], re.M)
+    named = {name.strip(" /") for row in rows for name in row.split(",")} - {"rooms"}
+    source = CHECKOUT / "installer/lvg"
+    rooms = {path.stem for path in source.glob("*.py")} | {path.parent.name for path in source.glob("*/__init__.py")}
+    assert named == rooms - {"__init__", "stopvm"}

@@ -136,8 +136,13 @@ ONE = {"ON_SHUTDOWN": "shutdown"}
         (b"if a; then\nON_SHUTDOWN=b\nfi\n# z\n", b"if a; then\nON_SHUTDOWN=b\nfi\nON_SHUTDOWN=shutdown\n# z\n"),
         (b"A=1\nreturn\nB=1\n", b"A=1\nON_SHUTDOWN=shutdown\nreturn\nB=1\n"),
         # what sh takes for the end of a here-document leaves systemd in the middle of a quoted value
-        (b": <<E\nA=\"\nE\n" + b"# z\n" * 20, b"ON_SHUTDOWN=shutdown\n: <<E\nA=\"\nE\n" + b"# z\n" * 20),
+        (b': <<E\nA="\nE\n' + b"# z\n" * 20, b'ON_SHUTDOWN=shutdown\n: <<E\nA="\nE\n' + b"# z\n" * 20),
         (b"ON_SHUTDOWN=a # x \\\n# z\n", b"ON_SHUTDOWN=a # x \\\n# z\nON_SHUTDOWN=shutdown\n"),
+        # sh skips a here-document, systemd reads it: only the end is behind both
+        (
+            b"export ON_SHUTDOWN=shutdown\n" + b"# z\n" * 20 + b": <<E\nON_SHUTDOWN=a\nE\n",
+            b"export ON_SHUTDOWN=shutdown\n" + b"# z\n" * 20 + b": <<E\nON_SHUTDOWN=a\nE\nON_SHUTDOWN=shutdown\n",
+        ),
         (b": ${ON_SHUTDOWN:=x}\n# z\n", b": ${ON_SHUTDOWN:=x}\nON_SHUTDOWN=shutdown\n# z\n"),
         (b'eval "ON_SHUTDOWN=b"\n# z\n', b'eval "ON_SHUTDOWN=b"\nON_SHUTDOWN=shutdown\n# z\n'),
         (b"#ON_SHUTDOWN=a\nunset ON_SHUTDOWN\n", b"#ON_SHUTDOWN=a\nunset ON_SHUTDOWN\nON_SHUTDOWN=shutdown\n"),

@@ -46,7 +46,8 @@ def test_systemd_accepts_the_unit_and_rates_its_sandbox(unit: str, tmp_path: Pat
     make = units.graceful_shutdown if unit == units.SHUTDOWN else units.graceful_restore
     path = tmp_path / unit
     path.write_text(make(str(program)))
-    checked = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, check=False)
+    command = ["systemd-analyze", "verify", "--man=no", path]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
     mine = [line for line in checked.stderr.splitlines() if str(path) in line or line.startswith(unit)]
     assert (checked.returncode, mine) == (0, [])
     rated = subprocess.run(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from . import decide, hooks
 from .calls import CallTimeoutError
 from .decide import Facts
-from .policy import GuestPolicy
+from .policy import Command, GuestPolicy
 from .report import Report
 from .session import LibvirtError, Session
 
@@ -93,20 +93,32 @@ class GuestStop:
         return await self._at_deadline(time)
 
     async def _before_stop(self, step: str, time: Time) -> str:
-        """Run the commands and return the step to go on with."""
-        if self.policy.before_stop:
-            self._tried.append("before_stop: commands in the guest are not run by this version")
-            self._report.err(f"{self.facts.name}: before_stop commands in the guest are not run by this version")
-        for command in self.policy.before_stop_host:
+        """Run the commands, in the guest and then on the host, and return the step to go on with."""
+        commands = [("before_stop", command) for command in self.policy.before_stop]
+        commands += [("before_stop_host", command) for command in self.policy.before_stop_host]
+        for where, command in commands:
             seconds = min(self.policy.hook_timeout, max(time.wave - asyncio.get_running_loop().time(), 1.0))
-            wrong = await hooks.run_on_host(command, self.facts, seconds, self._report)
+            run = hooks.run_on_host if where == "before_stop_host" else self._run_in_guest
+            wrong = await run(command, self.facts, seconds, self._report)
             if not wrong:
                 continue
-            self._tried.append(f"before_stop_host: {wrong}")
-            self._report.warning(f"{self.facts.name}: before_stop_host: {wrong} ({self.policy.on_hook_failure})")
+            self._tried.append(f"{where}: {wrong}")
+            self._report.warning(f"{self.facts.name}: {where}: {wrong} ({self.policy.on_hook_failure})")
             if self.policy.on_hook_failure != "continue":
                 return self.policy.on_hook_failure
         return step
+
+    async def _run_in_guest(self, command: Command, guest: Facts, seconds: float, report: Report) -> str:
+        """Run one command in the guest and return what went wrong, "" if nothing did."""
+        if not guest.agent:
+            return f"{command[0]}: the guest's agent is not there"
+        try:
+            running = self._session.execute(guest, command, seconds)
+            code, output = await asyncio.wait_for(running, seconds + _ANSWER_WITHIN)
+        except (LibvirtError, CallTimeoutError, TimeoutError) as error:
+            return f"{command[0]}: {error or 'no answer'}"
+        hooks.show(output, command, guest, report)
+        return f"{command[0]}: exit code {code}" if code else ""
 
     async def _instead_of_save(self) -> str:
         if self.facts.on_poweroff == "restart":

@@ -1,4 +1,4 @@
-"""Commands of the admin's that run on the host before a guest is asked to stop."""
+"""Commands of the admin's that run before a guest is asked to stop."""
 
 import asyncio
 import os
@@ -38,6 +38,11 @@ async def run_on_host(command: Command, guest: Facts, seconds: float, report: Re
     finally:
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
-    for line in output.decode(errors="replace").splitlines()[:_SHOWN]:
-        report.info(f"{guest.name}: {command[0]}: {line}")
+    show(output.decode(errors="replace"), command, guest, report)
     return wrong or (f"{command[0]}: exit code {process.returncode}" if process.returncode else "")
+
+
+def show(output: str, command: Command, guest: Facts, report: Report) -> None:
+    """Put a command's output into the journal, as much of it as anybody reads."""
+    for line in output.splitlines()[:_SHOWN]:
+        report.info(f"{guest.name}: {command[0]}: {line}")

@@ -15,9 +15,10 @@ from typing import TypeVar
 import libvirt
 import libvirt_qemu
 
-from . import wire
+from . import agent, wire
 from .calls import Calls, CallTimeoutError
 from .decide import Facts
+from .policy import Command
 from .session import Events, LibvirtError, UnreachableError
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class LibvirtSession:
 
     def __init__(self, uri: str, calls: Calls) -> None:
         self.uri = uri
+        self.real = ""
         self._calls = calls
         self._connection: libvirt.virConnect = None
         self._driver = ""
@@ -60,18 +62,18 @@ class LibvirtSession:
             if what := wire.meaning(event, detail):
                 tell(events.guest, self.uri, domain.UUIDString(), domain.name(), what)
 
-        def agent(_: object, domain: "libvirt.virDomain", state: int, _reason: int, _opaque: object) -> None:
+        def agent_is_up(_: object, domain: "libvirt.virDomain", state: int, _reason: int, _opaque: object) -> None:
             if state == connected:
                 tell(events.guest, self.uri, domain.UUIDString(), domain.name(), "agent")
 
         try:
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, None)
-            self._driver = connection.getType().lower()
+            self._driver, self.real = connection.getType().lower(), connection.getURI()
         except libvirt.libvirtError as error:
             raise UnreachableError(wire.reason(error)) from None
         with suppress(libvirt.libvirtError):  # niceties that not every driver has
             connection.registerCloseCallback(lambda *_: tell(events.closed, self.uri), None)
-            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent, None)
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent_is_up, None)
             connection.setKeepAlive(5, 4)
         self._connection = connection
 
@@ -139,7 +141,24 @@ class LibvirtSession:
 
     async def ping(self, guest: Facts) -> None:
         """Return if the guest's agent answers within seconds."""
-        await self._slow(guest, _PING + 2.0, partial(_agent, '{"execute": "guest-ping"}'))
+        await self._slow(guest, _PING + 2.0, partial(_agent, agent.PING))
+
+    async def execute(self, guest: Facts, command: Command, seconds: float) -> tuple[int, str]:
+        """Run a command in the guest by its agent; return its exit code and output."""
+        pause = 0.1
+        try:
+            async with asyncio.timeout(seconds):
+                pid = agent.started(await self._slow(guest, _AGENT, partial(_agent, agent.execute(command))))
+                while True:
+                    reply = await self._slow(guest, _AGENT, partial(_agent, agent.ask_status(pid)))
+                    if (done := agent.finished(reply)) is not None:
+                        return done
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 1.0)
+        except (ValueError, RecursionError) as error:
+            raise LibvirtError(str(error)) from None
+        except TimeoutError:
+            raise LibvirtError(f"not done after {seconds:.0f} s, it is left to run") from None
 
     async def sync_time(self, guest: Facts) -> None:
         """Set a resumed guest's clock by its agent."""

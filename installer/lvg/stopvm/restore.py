@@ -143,7 +143,7 @@ def settle(record: Record, this_boot: str, report: Report) -> None:
     for entry in record.guests:
         if not entry.verdict and record.boot_id != this_boot:
             entry.verdict, entry.wanted, entry.detail = "lost", False, "lost power"
-            report.err(f"{entry.name} lost power: it ran, and its stop never came to an end")
+            report.err(f"{entry.name} lost power, unless libvirt-guests stopped it: its stop was cut short")
     for entry in record.pending():
         if entry.method == MOVED:
             entry.restored = "moved"

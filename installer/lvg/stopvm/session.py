@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .decide import Facts
+from .policy import Command
 
 
 class LibvirtError(Exception):
@@ -31,6 +32,7 @@ class Session(Protocol):
     """One connection. Every call has a deadline of its own and raises LibvirtError or CallTimeoutError."""
 
     uri: str
+    real: str  # what the URI stands for; two that are the same reach the same guests
 
     async def open(self, events: Events) -> None:
         """Connect (again) and listen. Raises UnreachableError."""
@@ -58,6 +60,9 @@ class Session(Protocol):
 
     async def ping(self, guest: Facts) -> None:
         """Return if the guest's agent answers within seconds."""
+
+    async def execute(self, guest: Facts, command: Command, seconds: float) -> tuple[int, str]:
+        """Run a command in the guest by its agent; return its exit code and output."""
 
     async def sync_time(self, guest: Facts) -> None:
         """Set a resumed guest's clock by its agent."""

@@ -35,6 +35,7 @@ class Stop:
     least_save: float = 30.0
     _guests: dict[tuple[str, str], GuestStop] = field(default_factory=dict)
     _ended: dict[tuple[str, str], str] = field(default_factory=dict)  # news that came before we knew the guest
+    _real: set[str] = field(default_factory=set)
     _unreachable: list[str] = field(default_factory=list)
     _reconnects: set["asyncio.Task[None]"] = field(default_factory=set)
     _end: float = 0.0
@@ -76,6 +77,10 @@ class Stop:
         """Connect to one URI and return its guests; a URI that cannot be reached stops no other one."""
         try:
             await session.open(Events(self._on_guest, self._on_closed))
+            if session.real in self._real:
+                self.report.info(f"{session.uri} is {session.real} again: its guests are asked once")
+                return []
+            self._real.add(session.real)
             return await session.running()
         except (LibvirtError, CallTimeoutError) as error:
             self._unreachable.append(session.uri)

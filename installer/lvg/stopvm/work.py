@@ -45,17 +45,17 @@ def stop(rules: Policy, options: argparse.Namespace, report: Report, notifier: N
 def dry_run(rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
     """Say what a stop would begin with for each guest; nothing is asked of any."""
     del options, notifier
-    found = asyncio.run(_running(rules, report))
-    for facts in found or ():
+    found, reached = asyncio.run(_running(rules, report))
+    for facts in found:
         report.info(f"{facts.name}: {_would(rules, facts)}")
-    return 3 if found is None else 0
+    return 0 if reached else 3
 
 
 def warn_if_guests_run(rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
     """Say loudly that this unit goes inactive, and protects no more, while guests run. That is no failure of ours."""
     del options, notifier
-    found = asyncio.run(_running(rules, report))
-    if found is None or found:
+    found, reached = asyncio.run(_running(rules, report))
+    if found or not reached:
         report.err(
             "Guests run, and while graceful-shutdown.service is stopped nothing but libvirt-guests protects them: "
             "`systemctl start graceful-shutdown.service`. To stop guests: `stopvm stop --now`."
@@ -63,8 +63,8 @@ def warn_if_guests_run(rules: Policy, options: argparse.Namespace, report: Repor
     return 0
 
 
-async def _running(rules: Policy, report: Report) -> list[decide.Facts] | None:
-    """Return what runs at all URIs; None if one is out of reach."""
+async def _running(rules: Policy, report: Report) -> tuple[list[decide.Facts], bool]:
+    """Return what runs at all URIs, and whether all could be reached."""
     found: list[decide.Facts] = []
     reached = True
     for session in sessions(rules.uris, Calls(), report):
@@ -74,7 +74,7 @@ async def _running(rules: Policy, report: Report) -> list[decide.Facts] | None:
         except (LibvirtError, CallTimeoutError) as error:
             report.err(f"libvirt at {session.uri} is out of reach: {error}")
             reached = False
-    return found if reached else None
+    return found, reached
 
 
 def _would(rules: Policy, facts: decide.Facts) -> str:

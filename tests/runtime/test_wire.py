@@ -1,0 +1,59 @@
+"""What libvirt and the guest agent say, in our words."""
+
+import base64
+import json
+
+import pytest
+
+from lvg.stopvm import agent
+
+wire = pytest.importorskip("lvg.stopvm.wire", reason="needs libvirt")
+CHANNEL = "<channel type='unix'><target type='virtio' name='{}' state='{}'/></channel>"
+
+
+@pytest.mark.parametrize(
+    ("xml", "up"),
+    [
+        (CHANNEL.format("org.qemu.guest_agent.0", "connected"), True),
+        (CHANNEL.format("org.qemu.guest_agent.0", "disconnected"), False),
+        (CHANNEL.format("com.redhat.spice.0", "connected"), False),
+        ("", False),
+    ],
+)
+def test_only_an_agent_that_listens_is_asked(xml, up):
+    assert wire.agent_is_up(xml) is up
+
+
+@pytest.mark.parametrize(
+    ("event", "detail", "what"),
+    [
+        (5, 0, "stopped:clean"), (5, 1, "stopped:destroyed"), (5, 2, "stopped:lost"), (5, 3, "stopped:moved"),
+        (5, 4, "stopped:saved"), (5, 5, "stopped:lost"), (5, 99, "stopped:clean"), (2, 0, "started"), (3, 0, ""),
+    ],
+)  # fmt: skip
+def test_events(event, detail, what):
+    assert wire.meaning(event, detail) == what
+
+
+def test_a_command_goes_without_a_shell():
+    request = json.loads(agent.execute(("sh", "-c", 'a "b"')))
+    assert request["arguments"] == {"path": "sh", "arg": ["-c", 'a "b"'], "capture-output": True}
+
+
+@pytest.mark.parametrize(
+    ("found", "done"),
+    [
+        ({"exited": False}, None),
+        ({"exited": True, "exitcode": 0, "out-data": base64.b64encode(b"hi").decode()}, (0, "hi")),
+        ({"exited": True, "exitcode": 3, "err-data": base64.b64encode(b"no\xff").decode()}, (3, "no\ufffd")),
+        ({"exited": True, "signal": 9}, (9, "")),
+    ],
+)
+def test_the_end_of_a_command(found, done):
+    assert agent.finished(json.dumps({"return": found})) == done
+
+
+@pytest.mark.parametrize("reply", ["", "[]", "{}", '{"return": 1}', '{"return": {"pid": "x"}}'])
+def test_a_hostile_agent_is_an_error_and_no_more(reply):
+    with pytest.raises(ValueError, match=r"agent|Expecting"):
+        agent.started(reply)
