@@ -80,7 +80,7 @@ def _decide(root: Root, wish: InstallWish, profile: Profile) -> tuple[Changes, S
 def _show(wish: InstallWish, changes: Changes, found: Survey, checkpoint: str) -> None:
     warnings = [*changes.warnings, *_python_warning(found, changes)]
     for conflict in changes.conflicts:
-        say([*render.diff_lines(conflict.diff), f"lvg-install: {conflict.what}", f"  {conflict.todo}"])
+        say([*conflict.diff.splitlines(), f"lvg-install: {conflict.what}", f"  {conflict.todo}"])
     if not wish.quiet:
         say(f"note: {note}" for note in changes.notes)
     say(f"warning: {warning}" for warning in warnings)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from lvg.errors import LvgError, NeedsRootError, UsageError
 from lvg.files import Root
-from lvg.render import diff_lines, printable
+from lvg.render import printable, safe
 
 
 def out(lines: Iterable[str]) -> None:
     """Print lines to stdout; control characters are shown, but for our own colours."""
     for line in lines:
-        print(line if line.startswith("\x1b") or "\x1b[" in line else printable(line))
+        print(safe(line))
 
 
 def say(lines: Iterable[str]) -> None:
@@ -45,7 +45,7 @@ def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:
         return code
     except LvgError as error:
         for note in getattr(error, "__notes__", []):
-            say(diff_lines(note))
+            say(note.splitlines())
         say([f"{name}: {error.what}", *([f"  {error.todo}"] if error.todo else [])])
         _traceback(verbose)
         return error.code

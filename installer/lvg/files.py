@@ -7,11 +7,13 @@ above the root is refused, because following it would touch another host's files
 
 import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from lvg.errors import LvgError
 
+MAX_BYTES = 16 << 20  # far above any file that lvg reads or writes
 _MAX_LINKS = 40  # the kernel's own limit (path_resolution(7))
 
 
@@ -32,7 +34,7 @@ class Root:
         Raises LvgError for a link that leaves the root, a chain of links without an end, and
         a dangling link as the last component.
         """
-        todo, done, links = _parts(inside), list[str](), 0
+        todo, done, links, dangles = _parts(inside), list[str](), 0, ""
         top = str(self.path).rstrip("/")
         while todo:
             part = todo.pop(0)
@@ -48,18 +50,13 @@ class Root:
             links += 1
             if links > _MAX_LINKS:
                 raise LvgError(f"{inside}: too many symbolic links", "Break the loop of links.")
-            if not todo and not self._link_target_exists(done, target):
-                raise LvgError(f"{inside} is a dangling link to {target}", "Remove it, or create what it points to.")
+            dangles = target if not todo else dangles
             done = [] if target.startswith("/") else done
             todo = _parts(target) + todo
-        return Path(f"{top}/{'/'.join(done)}")
-
-    def _link_target_exists(self, folder: list[str], target: str) -> bool:
-        inside = target if target.startswith("/") else "/" + "/".join([*folder, target])
-        try:
-            return self.real(inside).exists()
-        except OSError:  # not for this user's eyes; reading it will say so
-            return True
+        found = Path(f"{top}/{'/'.join(done)}")
+        if dangles and not os.path.lexists(found):
+            raise LvgError(f"{inside} is a dangling link to {dangles}", "Remove it, or create what it points to.")
+        return found
 
     def inside(self, real: Path) -> str:
         """Return the path inside the root of something that `real` returned."""
@@ -69,9 +66,7 @@ class Root:
         """Return the bytes of a file, or None if there is none. Raises LvgError if it cannot be read."""
         path = self.real(inside)
         try:
-            if path.exists() and not path.is_file():
-                raise LvgError(f"{inside} is not a regular file", "Move it away, then run again.")
-            return path.read_bytes()
+            return read_regular(path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -94,6 +89,16 @@ class Root:
         with contextlib.suppress(LvgError, OSError):
             return sorted(entry.name for entry in self.real(inside).iterdir())
         return []
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a regular file. Raises LvgError for anything else, a huge one included, and OSError."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise LvgError(f"{path} is not a regular file", "Move it away, then run again.")
+    if found.st_size > MAX_BYTES:
+        raise LvgError(f"{path} has {found.st_size} bytes, which is no file of lvg or libvirt", "Move it away.")
+    return path.read_bytes()
 
 
 def _parts(path: str) -> list[str]:

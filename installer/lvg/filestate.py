@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from lvg.errors import LvgError
+from lvg.files import read_regular
 
 Kind = Literal["absent", "file", "link"]
 
@@ -73,10 +74,9 @@ def capture(path: Path) -> FileState:
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode):
             return link_state(os.readlink(path))
-        if not stat.S_ISREG(found.st_mode):
-            raise LvgError(f"{path} is not a regular file", "Move it away, then run again.")
+        data = read_regular(path)
         meta = Meta(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, _xattrs(path))
-        return FileState("file", path.read_bytes(), meta=meta)
+        return FileState("file", data, meta=meta)
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
     except OSError as error:

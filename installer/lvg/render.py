@@ -1,6 +1,7 @@
 """Text for people: what was found, what changes, what will happen. Plain lines, 80 columns where it can."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,9 @@ from lvg.record import Record
 from lvg.systemd import Unit
 from lvg.verify import Row
 
-_GREEN, _RED, _CYAN, _BOLD, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
+_GREEN, _RED, _CYAN, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
+_OURS = (_GREEN, _RED, _CYAN, _RESET)
+_SPLIT = re.compile("(" + "|".join(map(re.escape, _OURS)) + ")")
 
 
 def printable(text: str) -> str:
@@ -21,10 +24,21 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
 
 
+def colours_wanted() -> bool:
+    """True if stdout is a terminal and NO_COLOR is not set (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def coloured(text: str, colour: str) -> str:
-    """Return `text` in a colour if stdout is a terminal and NO_COLOR is not set (no-color.org)."""
-    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return f"{colour}{text}{_RESET}" if wanted else text
+    """Return `text`, made printable, in a colour if colours are wanted."""
+    return f"{colour}{printable(text)}{_RESET}" if colours_wanted() else printable(text)
+
+
+def safe(line: str) -> str:
+    """Return a line that may hold our own colours, with every other control character shown."""
+    if not colours_wanted():
+        return printable(line)
+    return "".join(part if part in _OURS else printable(part) for part in _SPLIT.split(line))
 
 
 def host_lines(host: Host) -> list[str]:
@@ -168,7 +182,3 @@ def last_shutdown_line(document: Mapping[str, Any] | None) -> str:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in document["verdicts"].items())
     return f"last shutdown: {document['when']}, {counts or 'no guest ran'}"
 
-
-def bold(text: str) -> str:
-    """Return `text` in bold on a terminal."""
-    return coloured(text, _BOLD)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
 
 from . import decide, hooks
 from .calls import CallTimeoutError
@@ -10,30 +9,10 @@ from .decide import Facts
 from .policy import Command, GuestPolicy
 from .report import Report
 from .session import LibvirtError, Session
+from .verdict import MOVED, Time, Verdict
 
 _ANSWER_WITHIN = 25.0  # seconds for a request, on top of the session's own limits
 _DESTROYED_WITHIN = 45.0  # seconds
-MOVED = "migration"  # the method of a guest that went to another host: it is not brought back here
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a guest. `wanted`: the policy asks for it, so nobody need be alarmed."""
-
-    verdict: str
-    wanted: bool = False
-    detail: str = ""
-    method: str = ""
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Time:
-    """When to be done, on the loop's clock: the guest's wave, and everything."""
-
-    wave: float
-    all: float
-    least_save: float = 30.0  # seconds a save gets, however late it is
 
 
 class GuestStop:

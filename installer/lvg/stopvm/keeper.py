@@ -7,9 +7,9 @@ from pathlib import Path
 from . import history
 from .calls import Calls, CallTimeoutError
 from .decide import Facts
-from .guest import Verdict
 from .history import Entry, History, Record
 from .report import Report
+from .verdict import Verdict
 
 _WRITE_WITHIN = 10.0  # seconds; a disk that hangs must not keep guests from being stopped
 

@@ -6,10 +6,12 @@ Guests are stopped whatever is wrong with the file; what is wrong is returned an
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from .checks import GUEST, HOST, NET, checked
 
 PATH = Path("/etc/lvg/policy.json")
 SCHEMA = 1
@@ -77,91 +79,6 @@ class Policy:
         return found
 
 
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 10**7:
-        raise ValueError("not a number of at least 0")
-    return value
-
-
-def _count(value: object) -> int:
-    return int(_number(value))
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("not true or false")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not a text")
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("not a list of texts")
-    return tuple(value)
-
-
-def _uris(value: object) -> tuple[str, ...]:
-    return _texts(value) or ("default",)
-
-
-def _commands(value: object) -> tuple[Command, ...]:
-    if not isinstance(value, list) or not all(_texts(command) for command in value):
-        raise ValueError("not a list of commands")
-    return tuple(tuple(command) for command in value)
-
-
-def _one_of(*words: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if value not in words:
-            raise ValueError(f"not one of {', '.join(repr(word) for word in words)}")
-        return str(value)
-
-    return check
-
-
-def _some_of(*words: str) -> Callable[[object], tuple[str, ...]]:
-    def check(value: object) -> tuple[str, ...]:
-        found = _texts(value)
-        if unknown := [word for word in found if word not in words]:
-            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(words)}")
-        return found
-
-    return check
-
-
-Checks = Mapping[str, Callable[[object], object]]
-_GUEST: Checks = {
-    "action": _one_of("shutdown", "save", "none"),
-    "timeout": _number,
-    "methods": _some_of("agent", "acpi"),
-    "resend": _number,
-    "on_timeout": _some_of("save", "destroy", "leave"),
-    "needs": _texts,
-    "before_stop": _commands,
-    "before_stop_host": _commands,
-    "hook_timeout": _number,
-    "on_hook_failure": _one_of("continue", "save", "skip"),
-    "start_delay": _number,
-    "wait_for": _one_of("", "agent"),
-    "bypass_cache": _flag,
-    "sync_time": _flag,
-    "persistent_only": _one_of("default", "true", "false"),
-}
-_HOST: Checks = {
-    "profile": _text,
-    "uris": _uris,
-    "budget": _number,
-    "parallel": _count,
-    "boot": _one_of("ignore", "restore"),
-}
-_NET: Checks = {"on_shutdown": _text, "shutdown_timeout": _number, "parallel": _count}
-
-
 def load(path: Path = PATH) -> Policy:
     """Read the policy. Whatever is wrong is in `complaints`; a value that cannot be used is the built-in one."""
     try:
@@ -181,15 +98,15 @@ def compile_policy(data: Mapping[str, object]) -> Policy:
     """Make a Policy of the JSON object; pure."""
     complaints: list[str] = []
     net, guests = data.get("net", {}), data.get("guests", [])
-    base = _checked(data, _GUEST, "", complaints)
+    base = checked(data, GUEST, "", complaints)
     rules = [_rule(item, complaints) for item in guests] if isinstance(guests, list) else []
     if not isinstance(guests, list):
         complaints.append("guests: not a list of rules; ignored")
     return Policy(
-        **_checked(data, _HOST, "", complaints),  # type: ignore[arg-type]  # each value went through its check
+        **checked(data, HOST, "", complaints),  # type: ignore[arg-type]  # each value went through its check
         base=GuestPolicy(**base),  # type: ignore[arg-type]
         rules=tuple(rule for rule in rules if rule is not None),
-        net=Net(**_checked(net if isinstance(net, dict) else {}, _NET, "net.", complaints)),  # type: ignore[arg-type]
+        net=Net(**checked(net if isinstance(net, dict) else {}, NET, "net.", complaints)),  # type: ignore[arg-type]
         complaints=tuple(complaints),
     )
 
@@ -198,18 +115,8 @@ def _rule(item: object, complaints: list[str]) -> Rule | None:
     if not isinstance(item, dict) or not isinstance(item.get("match"), str):
         complaints.append(f"guests: {item!r:.60} is not a rule; ignored")
         return None
-    values = _checked(item, _GUEST, f"guests {item['match']}: ", complaints)
+    values = checked(item, GUEST, f"guests {item['match']}: ", complaints)
     return Rule(item["match"], tuple(sorted(values.items())))
-
-
-def _checked(data: Mapping[str, object], checks: Checks, where: str, complaints: list[str]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key in checks.keys() & data.keys():
-        try:
-            found[key] = checks[key](data[key])
-        except ValueError as error:
-            complaints.append(f"{where}{key} = {data[key]!r:.60}: {error}; ignored")
-    return found
 
 
 def _trusted_text(path: Path) -> str:
@@ -224,6 +131,3 @@ def _trusted_text(path: Path) -> str:
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ValueError("others may write it")
         return file.read().decode()
-
-
-GUEST_KEYS = frozenset(item.name for item in fields(GuestPolicy))

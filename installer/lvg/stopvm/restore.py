@@ -11,12 +11,12 @@ from pathlib import Path
 from . import decide, history
 from .calls import CallTimeoutError
 from .decide import Facts
-from .guest import MOVED
 from .history import Entry, History, Record
 from .notify import Notifier
 from .policy import Policy
 from .report import Report
 from .session import Events, LibvirtError, Session
+from .verdict import MOVED
 
 _RETRY_EVERY = 2.0  # seconds
 
@@ -138,10 +138,15 @@ def start_order(policy: Policy, pending: Sequence[Entry]) -> list[Entry]:
     return sorted(pending, key=lambda entry: -waves[entry.name])
 
 
+def same_boot(record: Record, this_boot: str) -> bool:
+    """True if the record is surely of this boot; an unknown boot id is another boot's."""
+    return bool(this_boot) and record.boot_id == this_boot
+
+
 def settle(record: Record, this_boot: str, report: Report) -> None:
     """Deal with what cannot be brought back: give verdicts to guests that have none, pass over the rest."""
     for entry in record.guests:
-        if not entry.verdict and record.boot_id != this_boot:
+        if not entry.verdict and not same_boot(record, this_boot):
             entry.verdict, entry.wanted, entry.detail = "lost", False, "lost power"
             report.err(f"{entry.name} lost power, unless libvirt-guests stopped it: its stop was cut short")
     for entry in record.pending():
@@ -156,6 +161,6 @@ def whether(policy: Policy, record: Record, this_boot: str, by_hand: bool) -> st
     """Return "restore", "ignore" (this boot is over with the record) or "keep" (a boot to come may need it)."""
     if by_hand:
         return "restore"
-    if record.kind == "now" and record.boot_id == this_boot:
+    if record.kind == "now" and same_boot(record, this_boot):
         return "keep"  # stopped by hand in this boot: on purpose
     return "restore" if policy.boot == "restore" else "ignore"

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from . import decide, hostdown
 from .calls import CallTimeoutError
 from .decide import Facts
-from .guest import GuestStop, Time, Verdict
+from .guest import GuestStop
 from .keeper import Keeper
 from .notify import EXTEND_BY, EXTEND_EVERY, Notifier
 from .policy import Policy
 from .report import Report
 from .session import Events, LibvirtError, Session
+from .verdict import Time, Verdict
 from .watch import when_process_ends
 
 SAVES_AT_ONCE = 4  # they compete for one disk
@@ -43,8 +44,9 @@ class Stop:
     async def run(self) -> int:
         """Stop all guests and return the exit code."""
         loop = asyncio.get_running_loop()
-        for why in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for why in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(why, self.keeper.give_up, why.name)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost terminal is no reason to leave guests half asked
         self._end = loop.time() + self.policy.budget
         ticker = asyncio.ensure_future(self._tick())
         try:
