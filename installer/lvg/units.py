@@ -88,9 +88,8 @@ _FOR_SSH = ("ProtectHome=read-only",)  # the keys lie in /root/.ssh
 def graceful_shutdown(program: str) -> str:
     """Return the unit that runs `program stop` when the host goes down. `program` is an absolute path.
 
-    It is ordered after libvirt-guests.service, so it stops first and libvirt-guests is its net. It
-    has no ordering or dependency on a libvirt daemon: with socket activation that deadlocks a stop
-    while the daemon is down, or stops the guests when the daemon restarts.
+    It stops before libvirt-guests.service, its net. It is not ordered by a libvirt daemon: with socket
+    activation that deadlocks a stop while the daemon is down, or stops guests when the daemon restarts.
     """
     header = _header(
         "Stops the guests of this host cleanly when the host goes down, and does nothing at any other time.",

@@ -154,7 +154,9 @@ QUICK = {"timeout": 0.3, "resend": 0.1, "budget": 5, "on_timeout": ["leave"]}
 def play(tmp_path: Path) -> Callable[..., Played]:
     """Return a function that stops fake guests under a policy and returns what became of them."""
 
-    def play(acts: dict[str, Act], rules: Mapping[str, Any] | None = None, **session: Any) -> Played:
+    def play(
+        acts: dict[str, Act], rules: Mapping[str, Any] | None = None, also: tuple[FakeSession, ...] = (), **session: Any
+    ) -> Played:
         fake, stream = FakeSession(acts, **session), io.StringIO()
         rule = policy.compile_policy({**QUICK, **(rules or {})})
         assert rule.complaints == ()
@@ -162,7 +164,7 @@ def play(tmp_path: Path) -> Callable[..., Played]:
         async def run() -> int:
             report = Report(stream, prefix=True)
             keeper = Keeper(History(tmp_path), Record(started="now"), report)
-            return await Stop(rule, [fake], keeper, report, Notifier(), least_save=0.5).run()
+            return await Stop(rule, [fake, *also], keeper, report, Notifier(), least_save=0.5).run()
 
         code = asyncio.run(asyncio.wait_for(run(), 20))
         newest = sorted(tmp_path.glob("history/*.json"))[-1]

@@ -201,6 +201,24 @@ def test_libvirt_out_of_reach(play, act):
     assert "<3>libvirt at fake:/// is out of reach: Broken pipe" in played.said
 
 
+def test_several_uris_and_one_out_of_reach(play, act, fake):
+    there, away = fake({"x": act()}, uri="b", real="b"), fake({"y": act()}, uri="c", real="c", unreachable="refused")
+    played = play({"g": act()}, also=(there, away))
+    assert (played.verdicts, played.code) == ({"g": "clean", "x": "clean"}, 3)
+
+
+def test_two_uris_for_the_same_host_press_once(play, act, fake):
+    again = fake({"g": act()}, uri="fake+unix:///")
+    assert play({"g": act()}, also=(again,)).verdicts == {"g": "clean"}
+    assert again.log == []
+
+
+def test_a_guest_of_the_same_name_on_another_host_is_another_guest(play, act, fake):
+    other = fake({"g": act()}, uri="b", real="b")
+    played = play({"g": act()}, also=(other,))
+    assert [guest["verdict"] for guest in played.record["guests"]] == ["clean", "clean"]
+
+
 def test_the_connection_goes_with_the_last_guest(play, act, monkeypatch, fake):
     end = fake.end
 

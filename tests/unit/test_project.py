@@ -110,14 +110,16 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
 @pytest.mark.parametrize("name", ["lvg-install", "lvg", "stopvm"])
 @pytest.mark.parametrize("word", ["--version", "--help"])
 def test_the_programs_run_from_anywhere_with_an_empty_environment(name: str, word: str, tmp_path: Path) -> None:
-    done = subprocess.run([CHECKOUT / "bin" / name, word], cwd=tmp_path, env={}, capture_output=True, text=True)
+    done = subprocess.run(
+        [CHECKOUT / "bin" / name, word], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert (lvg.__version__ if word == "--version" else name) in done.stdout
 
 
 def test_the_programs_run_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "lvg").symlink_to(CHECKOUT / "bin/lvg")
-    done = subprocess.run([tmp_path / "lvg", "--version"], cwd="/", env={}, capture_output=True, text=True)
+    done = subprocess.run([tmp_path / "lvg", "--version"], cwd="/", env={}, capture_output=True, text=True, check=False)
     assert done.stdout == f"lvg {lvg.__version__}\n"
 
 
@@ -138,7 +140,7 @@ def test_the_module_of_the_shipped_profiles_is_not_hidden_by_their_folder() -> N
 def test_shell_scripts_are_clean(path: str) -> None:
     # SC2187: a script for busybox is checked as one for dash, which is what is wanted
     command = ["shellcheck", "--severity=warning", "--exclude=SC2187", str(CHECKOUT / path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == ""
 
 
@@ -150,7 +152,8 @@ def test_programs_are_executable_and_use_the_distros_interpreters(path: str) -> 
 
 def test_the_readme_names_commands_that_exist() -> None:
     text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    assert "libvirt-guests" in text and "LVM" in text
+    assert "libvirt-guests" in text
+    assert "LVM" in text
     for word in set(re.findall(r"(?:\./|(?<![\w/])bin/)[a-z-]+", text)):
         assert (CHECKOUT / word).exists(), word
     for word in set(re.findall(r"\]\((?!http|#)([^)]+)\)", text)):

@@ -76,6 +76,13 @@ def test_has_no_tie_to_a_libvirt_daemon(text: str) -> None:
     assert not values(text, "Requires")
 
 
+@pytest.mark.parametrize("text", UNITS.values(), ids=UNITS)
+def test_sandbox_leaves_what_stopvm_reads(text: str) -> None:
+    assert not values(text, "ProcSubset")  # it hides the boot id
+    assert not values(text, "ProtectProc")  # it hides QEMU, which is another user's
+    assert not values(text, "PrivateTmp")  # its folder may be cleaned away before the stop, months later
+
+
 def test_restore_does_not_hold_up_the_boot() -> None:
     text = UNITS[units.RESTORE]
     assert values(text, "Type") == ["exec"]
