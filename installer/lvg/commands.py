@@ -151,7 +151,7 @@ def status(folder: str, as_json: bool, quiet: bool) -> int:
     drift = verify.drifted(rows)
     net = found.units.get(GUESTS) if record.init == "systemd" else None
     if as_json:
-        extra = {"profile": record.profile, "command": list(record.command), "applied": record.when}
+        extra = documents.applied_document(record, found.host.service)
         out([documents.dumps(documents.status_document("drift" if drift else "ok", rows, last, extra))])
     elif not quiet:
         out([render.last_shutdown_line(last), *render.status_lines(record, rows, net)])

@@ -6,9 +6,10 @@ from typing import Any
 
 from lvg.changes import Changes, FileChange
 from lvg.changes.config import unified
-from lvg.detect import Host
+from lvg.detect import Host, Service
 from lvg.filestate import FileState
 from lvg.policyfile import Profile, explain
+from lvg.record import Record
 from lvg.verify import Row
 
 
@@ -19,7 +20,6 @@ def dumps(document: Mapping[str, object]) -> str:
 
 def host_document(host: Host) -> dict[str, object]:
     """Return the answer of `lvg detect --json`."""
-    service = host.service
     return {
         "distro": {
             "id": host.distro.id,
@@ -32,15 +32,7 @@ def host_document(host: Host) -> dict[str, object]:
         "config_file": host.config_file,
         "config_exists": host.config_exists,
         "dialect": host.dialect,
-        "libvirt_guests": {
-            "installed": service.installed,
-            "unit": service.unit,
-            "enabled": service.enabled,
-            "active": service.active,
-            "version": service.version,
-            "preset": service.preset,
-            "since": service.since,
-        },
+        "libvirt_guests": service_document(host.service),
         "evidence": [{"source": fact.source, "says": fact.says} for fact in host.evidence],
         "disagreements": list(host.disagreements),
         "advice": host.advice,
@@ -84,6 +76,30 @@ def status_document(
         ],
         "last_shutdown": last_shutdown,
         **extra,
+    }
+
+
+def applied_document(record: Record, service: Service) -> dict[str, object]:
+    """Return what `lvg status --json` says besides its rows: the last apply, and libvirt-guests as it is now."""
+    return {
+        "profile": record.profile,
+        "command": list(record.command),
+        "applied": record.when,
+        "kept": dict(record.kept),
+        "libvirt_guests": service_document(service),
+    }
+
+
+def service_document(service: Service) -> dict[str, object]:
+    """Return libvirt-guests as `systemctl status` would tell it."""
+    return {
+        "installed": service.installed,
+        "unit": service.unit,
+        "enabled": service.enabled,
+        "active": service.active,
+        "version": service.version,
+        "preset": service.preset,
+        "since": service.since,
     }
 
 

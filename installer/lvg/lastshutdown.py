@@ -15,6 +15,8 @@ def last_shutdown(root: Root) -> dict[str, Any] | None:
     for name in reversed(names):
         try:
             found = json.loads(root.read(f"{HISTORY_DIR}/{name}") or b"")
+            if found["kind"] != "shutdown":
+                continue  # a stop by hand
             verdicts = Counter(guest.get("verdict") or "lost" for guest in found["guests"])
             return {"when": found["started"], "file": name, "verdicts": dict(verdicts)}
         except (LvgError, ValueError, KeyError, TypeError, AttributeError):

@@ -78,7 +78,7 @@ class Machine:
         (self.root / "run").mkdir(exist_ok=True)
         with (self._folder / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                [*NSPAWN, "-D", str(self.root), *_cgroup_option()],
+                [*_in_own_cgroup(self._folder.name), *NSPAWN, "-D", str(self.root), *_cgroup_option()],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -216,6 +216,33 @@ class Machine:
             time.sleep(0.1)
 
 
+def _cgroups(name: str) -> list[Path]:
+    top = Path("/sys/fs/cgroup")
+    trees = [top] if (top / "cgroup.controllers").exists() else [top / "systemd", top / "unified"]
+    return [tree / f"lvg-tests-{name}" for tree in trees if tree.exists()]
+
+
+def _in_own_cgroup(name: str) -> list[str]:
+    """Words before a command that run it in a cgroup of its own.
+
+    nspawn puts a host below the cgroup it finds itself in, under a fixed name: two hosts at a time would share it,
+    and take each other's units away.
+    """
+    for folder in _cgroups(name):
+        folder.mkdir(exist_ok=True)
+    procs = [str(folder / "cgroup.procs") for folder in _cgroups(name)]
+    enter = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
+    return ["sh", "-c", enter, "sh", *procs, "--"]
+
+
+def _remove_cgroups(name: str) -> None:
+    for top in _cgroups(name):
+        folders = [folder for folder, _, _ in os.walk(top, topdown=False)]
+        for folder in folders:
+            with suppress(OSError):
+                Path(folder).rmdir()
+
+
 def _cgroup_option() -> list[str]:
     # Without the controllers of this machine's own layout libvirt makes no machine scopes, and the guests would
     # be killed at once at power-off.
@@ -256,6 +283,7 @@ def _remove_run(folder: Path) -> None:
         else:
             _call("umount", "--lazy", str(mounted))
     remove_tree(folder)
+    _remove_cgroups(folder.name)
     folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
 
 

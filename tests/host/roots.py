@@ -48,6 +48,8 @@ GUEST_PACKAGES = ["linux-image-cloud-amd64", "busybox-static", "qemu-guest-agent
 
 # What a host in a container needs besides its packages. No controllers, no namespaces and no security driver:
 # without these no guest starts there. Serial ports are written by QEMU itself, into a folder it can reach.
+# libvirt notes the owner of each file that it hands to a guest, and throws the notes of an earlier boot away. In a
+# container it takes this machine's boot for the host's, and a left-over note keeps a guest from starting: so no notes.
 HOST_SETUP = r"""
 set -eu
 root=$1
@@ -58,6 +60,7 @@ cat >>"$root/etc/libvirt/qemu.conf" <<'EOF'
 cgroup_controllers = []
 security_driver = "none"
 namespaces = []
+remember_owner = 0
 stdio_handler = "file"
 EOF
 mkdir -p "$root/etc/systemd/journald.conf.d" "$root/var/log/journal" "$root/var/log/guests"

@@ -198,3 +198,19 @@ def test_every_room_is_on_a_floor_of_the_architecture() -> None:
     source = CHECKOUT / "installer/lvg"
     rooms = {path.stem for path in source.glob("*.py")} | {path.parent.name for path in source.glob("*/__init__.py")}
     assert named == rooms - {"__init__", "stopvm"}
+
+
+def test_the_example_of_a_profile_can_be_applied(debian) -> None:
+    example = re.search(r"```\n(.*?)```", section("lvg-profile.5", "EXAMPLE"), re.S)
+    assert example
+    debian.put("/etc/lvg/profiles/office.toml", example[1])
+    done = debian.install("--profile", "office", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_the_examples_of_lvg_install_are_accepted(debian) -> None:
+    lines = re.findall(r"^(?:sudo )?lvg-install (.*)", section("lvg-install.8", "EXAMPLES"), re.M)
+    assert len(lines) == 4
+    for line in lines:
+        words = line.removesuffix(" --root /mnt/image").split()
+        assert debian.install(*words, "--dry-run").code == 0

@@ -158,3 +158,24 @@ def test_the_readme_names_commands_that_exist() -> None:
         assert (CHECKOUT / word).exists(), word
     for word in set(re.findall(r"\]\((?!http|#)([^)]+)\)", text)):
         assert (CHECKOUT / word).exists(), word
+
+
+def test_the_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("libvirt")
+    environment = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([CHECKOUT / "demo"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\+ON_SHUTDOWN=shutdown$", done.stdout, re.M)
+    verdicts = dict(re.findall(r"^  (\w+)  (\w+)  [0-9.]+ s", done.stdout, re.M))
+    assert verdicts == {"web": "clean", "mail": "clean", "db": "clean", "lab": "saved"}
+    assert "every byte, mode and link of the scratch root is what it was before" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_fails_when_a_step_fails(tmp_path: Path) -> None:
+    pytest.importorskip("libvirt")
+    environment = {"TMPDIR": str(tmp_path), "LVG_PROFILES_DIR": str(tmp_path)}
+    done = subprocess.run([CHECKOUT / "demo"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "3. Apply" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
