@@ -115,7 +115,8 @@ class FakeHost:
 def _debian(root: Path, config: str) -> None:
     (root / "usr/lib/systemd/system").mkdir(parents=True)
     (root / "lib").symlink_to("usr/lib")
-    for folder in ("etc/systemd/system", "usr/lib/libvirt", "usr/lib/python3/dist-packages", "var/lib", "usr/local/bin"):
+    etc, lib = "etc/systemd/system", ("usr/lib/libvirt", "usr/lib/python3/dist-packages")
+    for folder in (etc, *lib, "var/lib", "usr/local/bin"):
         (root / folder).mkdir(parents=True)
     (root / "usr/lib/systemd/systemd").touch()
     (root / "usr/lib/systemd/system/libvirt-guests.service").write_text(UNIT.format(config=config))
@@ -124,7 +125,7 @@ def _debian(root: Path, config: str) -> None:
     (root / "usr/lib/python3/dist-packages/libvirt.py").touch()
 
 
-@pytest.fixture()
+@pytest.fixture
 def fake_host(tmp_path: Path) -> Callable[..., FakeHost]:
     """Return a maker of fake hosts: Debian's layout, with any os-release text and config path."""
 
@@ -146,7 +147,7 @@ def fake_host(tmp_path: Path) -> Callable[..., FakeHost]:
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def debian(fake_host: Callable[..., FakeHost]) -> FakeHost:
     """Return a fake Debian 12 host with the stock file."""
     return fake_host()

@@ -128,5 +128,3 @@ def _refuse_lost_edits(
 def _with_diff(error: RefusedError, diff: str) -> RefusedError:
     error.add_note(diff)
     return error
-
-

@@ -29,6 +29,8 @@ def _version(wanted: bool) -> None:
         raise typer.Exit(0)
 
 
+# What only decides what is printed is no part of the wish that `lvg status` shows.
+_HOW_TO_SAY_IT = frozenset(["--dry-run", "-n", "--json", "--quiet", "-q", "--verbose", "-v"])
 _VERSION = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True)
 
 install_app = typer.Typer(pretty_exceptions_enable=False, context_settings=_CONTEXT)
@@ -80,7 +82,7 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
         start=not no_start,
         as_json=as_json,
         quiet=quiet,
-        command=("lvg-install", *sys.argv[1:]),
+        command=("lvg-install", *(word for word in sys.argv[1:] if word not in _HOW_TO_SAY_IT)),
     )
     raise typer.Exit(commands.speaking("lvg-install", verbose, lambda: commands.install(wish)))
 

@@ -11,7 +11,7 @@ from lvg.console import need_root, out, root_of, say, speaking
 from lvg.errors import DriftError, NothingAppliedError, RefusedError, UsageError
 from lvg.files import Root
 from lvg.lastshutdown import last_shutdown
-from lvg.policyfile import Profile
+from lvg.profiles import Profile
 from lvg.survey import Survey, survey
 from lvg.units import GUESTS
 
@@ -174,5 +174,3 @@ def undo(folder: str, force: bool, quiet: bool, *, everything: bool) -> int:
         word = "everything that lvg changed" if everything else "the last apply"
         out([f"undone: {word}. What runs was left running; no unit was stopped."])
     return 0
-
-

@@ -64,4 +64,3 @@ def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:
 def _traceback(verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
-

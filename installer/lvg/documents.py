@@ -8,7 +8,7 @@ from lvg.changes import Changes, FileChange
 from lvg.changes.config import unified
 from lvg.detect import Host, Service
 from lvg.filestate import FileState
-from lvg.policyfile import Profile, explain
+from lvg.profiles import Profile, explain
 from lvg.record import Record
 from lvg.verify import Row
 
@@ -71,9 +71,7 @@ def status_document(
     """Return the answer of `lvg status --json`; `state` is ok, drift or none."""
     return {
         "state": state,
-        "rows": [
-            {"what": row.what, "expected": row.expected, "found": row.found, "state": row.state} for row in rows
-        ],
+        "rows": [{"what": row.what, "expected": row.expected, "found": row.found, "state": row.state} for row in rows],
         "last_shutdown": last_shutdown,
         **extra,
     }

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from lvg import inits, unitfiles
+from lvg.detect import inits
 from lvg.files import Root
-from lvg.systemd import Unit, directives, running, units
+from lvg.systemd import Unit, directives, running, unitfiles, units
 
 # The services that start and stop guests by their own rules, and the name to show for each.
 OWNER_UNITS: Mapping[str, str] = {

@@ -43,8 +43,9 @@ class Record:
     covered: str = ""
 
     def same_wish_as(self, other: "Record") -> bool:
-        """True if nothing but the time of the run differs."""
-        return dataclasses.replace(self, when="") == dataclasses.replace(other, when="")
+        """True if nothing but the time of the run and the words that asked for it differ."""
+        mine, theirs = (dataclasses.replace(record, when="", command=()) for record in (self, other))
+        return mine == theirs
 
 
 def dump(record: Record) -> bytes:

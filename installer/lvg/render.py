@@ -9,7 +9,7 @@ from typing import Any
 from lvg.changes import Changes, FileChange
 from lvg.detect import Host
 from lvg.documents import diff_of
-from lvg.policyfile import Profile, explain
+from lvg.profiles import Profile, explain
 from lvg.record import Record
 from lvg.systemd import Unit
 from lvg.verify import Row
@@ -181,4 +181,3 @@ def last_shutdown_line(document: Mapping[str, Any] | None) -> str:
         return "last shutdown: none recorded yet"
     counts = ", ".join(f"{count} {verdict}" for verdict, count in document["verdicts"].items())
     return f"last shutdown: {document['when']}, {counts or 'no guest ran'}"
-

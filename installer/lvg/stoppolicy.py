@@ -34,7 +34,10 @@ class StopKey:
 
 _TABLE = (
     StopKey(
-        "action", "choice", "shutdown", "shut guests down, save them, or leave them to libvirt-guests",
+        "action",
+        "choice",
+        "shutdown",
+        "shut guests down, save them, or leave them to libvirt-guests",
         choices=("shutdown", "save", "none"),
     ),
     StopKey("timeout", "seconds", 240, "time for one guest, from its first request", minimum=1, maximum=_DAY),
@@ -44,12 +47,19 @@ _TABLE = (
     ),
     StopKey("resend", "seconds", 20, "time between presses of the ACPI button; 0 presses once", maximum=_HOUR),
     StopKey(
-        "on_timeout", "words", ("save", "leave"), "what to do with a guest whose time is up, tried in turn",
+        "on_timeout",
+        "words",
+        ("save", "leave"),
+        "what to do with a guest whose time is up, tried in turn",
         choices=("save", "destroy", "leave"),
     ),
     StopKey("parallel", "count", 0, "guests stopped at the same time; 0 is no limit", scope="host", maximum=10000),
     StopKey(
-        "boot", "choice", "ignore", "bring back at boot what ran, or do nothing", scope="host",
+        "boot",
+        "choice",
+        "ignore",
+        "bring back at boot what ran, or do nothing",
+        scope="host",
         choices=("ignore", "restore"),
     ),
     StopKey("start_delay", "seconds", 0, "time between two starts", maximum=_HOUR),
@@ -60,7 +70,10 @@ _TABLE = (
     StopKey("before_stop_host", "commands", (), "commands run on the host before the guest is asked"),
     StopKey("hook_timeout", "seconds", 60, "time for each of these commands", minimum=1, maximum=_HOUR),
     StopKey(
-        "on_hook_failure", "choice", "continue", "after a failed command: go on, save the guest, or leave it",
+        "on_hook_failure",
+        "choice",
+        "continue",
+        "after a failed command: go on, save the guest, or leave it",
         choices=("continue", "save", "skip"),
     ),
 )
@@ -188,6 +201,11 @@ def _strings(value: object) -> tuple[str, ...] | None:
 
 
 _CHECKS: Mapping[Kind, Callable[[StopKey, object], Value]] = {
-    "choice": _choice, "seconds": _number, "count": _number, "flag": _flag,
-    "words": _words, "names": _names, "commands": _commands,
+    "choice": _choice,
+    "seconds": _number,
+    "count": _number,
+    "flag": _flag,
+    "words": _words,
+    "names": _names,
+    "commands": _commands,
 }

@@ -111,9 +111,7 @@ def program_path(packaged: bool) -> str:
 
 def _own_paths() -> list[str]:
     dropins = [
-        dropin_path(unit, name)
-        for unit in UNITS
-        for name in (units.DROP_IN, units.OVERLAY_DROP_IN, units.LIFT_DROP_IN)
+        dropin_path(unit, name) for unit in UNITS for name in (units.DROP_IN, units.OVERLAY_DROP_IN, units.LIFT_DROP_IN)
     ]
     links = [GUEST_LIST, OPENRC_LINK]
     return [LOCAL_PROGRAM, POLICY, OVERLAY, *links, unit_path(units.SHUTDOWN), unit_path(units.RESTORE), *dropins]

@@ -14,7 +14,7 @@ import pytest
 HERE = Path(__file__).parent
 PROFILES = ("graceful", "graceful-240s", "suspend", "ups")
 SUSE = '## Type: string\n## Default: "ignore"\n#ON_BOOT=ignore\n\n## Default: 300\n#SHUTDOWN_TIMEOUT=300\n'
-GENTOO = "#LIBVIRT_URIS=\"qemu:///system\"\n\n#LIBVIRT_SHUTDOWN=\"managedsave\"\n\n#LIBVIRT_MAXWAIT=\"500\"\n"
+GENTOO = '#LIBVIRT_URIS="qemu:///system"\n\n#LIBVIRT_SHUTDOWN="managedsave"\n\n#LIBVIRT_MAXWAIT="500"\n'
 
 
 class Kind(NamedTuple):
@@ -25,8 +25,12 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "debian-12": Kind('ID=debian\nVERSION_ID="12"\n', "/etc/default/libvirt-guests", "#ON_BOOT=ignore\n#ON_SHUTDOWN=shutdown\n"),
-    "ubuntu-24.04": Kind('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n', "/etc/default/libvirt-guests", "#ON_BOOT=ignore\n"),
+    "debian-12": Kind(
+        'ID=debian\nVERSION_ID="12"\n', "/etc/default/libvirt-guests", "#ON_BOOT=ignore\n#ON_SHUTDOWN=shutdown\n"
+    ),
+    "ubuntu-24.04": Kind(
+        'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n', "/etc/default/libvirt-guests", "#ON_BOOT=ignore\n"
+    ),
     "arch": Kind("ID=arch\n", "/etc/conf.d/libvirt-guests", None),
     "fedora-43": Kind("ID=fedora\nVERSION_ID=43\n", "/etc/sysconfig/libvirt-guests", None),
     "opensuse-leap-15.6": Kind(

@@ -7,11 +7,10 @@ import subprocess
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from lvg import sdenv
-from lvg.envfile import Edit, checked_edit, edit, quote
+from lvg.envfile import Edit, checked_edit, edit, quote, sdenv
+from lvg.envfile.shtext import parse
 from lvg.errors import LvgError
 from lvg.settings import SETTINGS
-from lvg.shtext import parse
 
 KEYS = ("ON_BOOT", "ON_SHUTDOWN", "SHUTDOWN_TIMEOUT", "URIS")
 SHELL = shutil.which("dash") or "/bin/sh"

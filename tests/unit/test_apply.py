@@ -42,6 +42,16 @@ def test_a_second_run_changes_nothing_and_says_so(debian: Any) -> None:
     assert "nothing to do" in done.out
 
 
+@pytest.mark.parametrize("word", ["--quiet", "--json", "--verbose", "--force"])
+def test_how_it_is_said_is_no_new_wish(debian: Any, word: str) -> None:
+    debian.install("--profile", "graceful")
+    before = debian.tree()
+    assert debian.install("--profile", "graceful", word).code == 0
+    assert debian.tree() == before
+    debian.install("--profile", "suspend", word)
+    assert word not in debian.run("lvg", "status").out or word == "--force"
+
+
 def test_dry_run_shows_everything_and_changes_nothing(debian: Any) -> None:
     before = debian.tree()
     done = debian.install("--profile", "graceful", "--dry-run")

@@ -60,7 +60,7 @@ def test_overlay_creates_the_file_where_there_is_none(fake_host: Callable[..., A
     assert json.loads(done.out)["changed"] is False
 
 
-@pytest.fixture()
+@pytest.fixture
 def alpine(fake_host: Callable[..., Any]) -> Any:
     host = fake_host("ID=alpine\nVERSION_ID=3.20.7\n", "/etc/conf.d/libvirt-guests", OPENRC_FILE)
     subprocess.run(["rm", "-r", str(host.root / "usr/lib/systemd")], check=True)

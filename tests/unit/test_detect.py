@@ -2,12 +2,11 @@
 
 import pytest
 
-from lvg import inits
-from lvg.detect import detect, require_installed, require_supported
+from lvg.detect import detect, inits, require_installed, require_supported
+from lvg.detect.evidence import sourced
+from lvg.detect.libvirtversion import version_of
 from lvg.errors import NotInstalledError, UnsupportedDistroError, UsageError
-from lvg.evidence import sourced
 from lvg.files import Root
-from lvg.libvirtversion import version_of
 
 DEFAULT, SYSCONFIG, CONF_D = (f"/etc/{name}/libvirt-guests" for name in ("default", "sysconfig", "conf.d"))
 SCRIPT = "usr/lib/libvirt/libvirt-guests.sh"

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lvg import sdenv
-from lvg.envfile import assignments, checked_edit, edit, quote, sh_values
+from lvg.envfile import assignments, checked_edit, edit, quote, sdenv, sh_values
 from lvg.errors import LvgError
 from lvg.settings import OPENRC_KEYS, SETTINGS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lvg import profiles
 from lvg.errors import UsageError
 from lvg.files import Root
-from lvg.profilelayers import set_layer, value_of
 from lvg.profiles import Profile
+from lvg.profiles.layers import set_layer, value_of
 
 
 def write(folder: Path, name: str, text: str) -> str:
@@ -44,7 +44,10 @@ def test_empty_profile_is_all_defaults(tmp_path: Path) -> None:
 
 
 def test_extends_merges_key_by_key_and_later_wins(tmp_path: Path) -> None:
-    write(tmp_path, "base", """
+    write(
+        tmp_path,
+        "base",
+        """
         summary = "base"
         [libvirt-guests]
         ON_BOOT = "start"
@@ -56,8 +59,11 @@ def test_extends_merges_key_by_key_and_later_wins(tmp_path: Path) -> None:
         [[guest]]
         match = "db*"
         timeout = 300
-        """)
-    profile = load(tmp_path, """
+        """,
+    )
+    profile = load(
+        tmp_path,
+        """
         extends = "./base.toml"
         [libvirt-guests]
         ON_BOOT = "ignore"
@@ -67,7 +73,8 @@ def test_extends_merges_key_by_key_and_later_wins(tmp_path: Path) -> None:
         [[guest]]
         match = "db7"
         timeout = 60
-        """)
+        """,
+    )
     assert profile.summary == "base"
     assert profile.settings == {"ON_BOOT": "ignore", "SHUTDOWN_TIMEOUT": "100"}
     assert (profile.stop["timeout"], profile.stop["resend"], profile.stop["methods"]) == (50, 7, ("acpi",))
@@ -84,8 +91,9 @@ STOP = {"timeout": 100, "budget": 500, "methods": ["acpi"], "protect": False, "r
 
 
 @given(st.permutations(sorted(SETTINGS)), st.permutations(sorted(STOP)), st.booleans())
-def test_order_in_the_file_does_not_matter(tmp_path_factory: pytest.TempPathFactory, settings: list[str],
-                                           stop: list[str], tables_swapped: bool) -> None:
+def test_order_in_the_file_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, settings: list[str], stop: list[str], tables_swapped: bool
+) -> None:
     folder = tmp_path_factory.mktemp("order")
     tables = [
         "[libvirt-guests]\n" + "".join(f"{key} = {json.dumps(SETTINGS[key])}\n" for key in settings),

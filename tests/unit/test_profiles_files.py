@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lvg import profilefiles, profiles
+from lvg import profiles
 from lvg.errors import LvgError, UsageError
 from lvg.files import Root
+from lvg.profiles import locate as profilefiles
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 

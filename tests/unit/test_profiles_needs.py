@@ -2,7 +2,7 @@
 
 import pytest
 
-from lvg.needs import circle
+from lvg.profiles.needs import circle
 
 NONE = [
     [],

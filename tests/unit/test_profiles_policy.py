@@ -16,14 +16,17 @@ def load(folder: Path, text: str = "", *sets: str) -> Profile:
 
 
 def test_policy_is_complete_and_plain(tmp_path: Path) -> None:
-    profile = load(tmp_path, """
+    profile = load(
+        tmp_path,
+        """
         extends = "graceful"
         [[guest]]
         match = "db*"
         timeout = 600
         needs = ["nas"]
         before_stop = [["systemctl", "stop", "postgresql"]]
-        """)
+        """,
+    )
     policy = profiles.compile_policy(profile, profile.settings)
     about = str(policy.pop("about"))
     assert "stopvm stop --now" in about
@@ -76,9 +79,7 @@ def test_settings_in_force_are_obeyed_as_libvirt_guests_reads_them(
         ({"PARALLEL_SHUTDOWN": "many"}, "parallel", 0),
     ],
 )
-def test_the_net_is_what_libvirt_guests_will_do(
-    tmp_path: Path, seen: dict[str, str], key: str, value: object
-) -> None:
+def test_the_net_is_what_libvirt_guests_will_do(tmp_path: Path, seen: dict[str, str], key: str, value: object) -> None:
     net = profiles.compile_policy(load(tmp_path), seen)["net"]
     assert isinstance(net, dict)
     assert net[key] == value

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lvg import profilefiles, profiles
+from lvg import profiles
 from lvg.files import Root
+from lvg.profiles import locate as profilefiles
 
 CUT_OFF_WARNING = 29 * 60  # systemd cuts a shutdown off after 30 minutes
 

@@ -51,15 +51,15 @@ def test_the_source_folder_is_no_package() -> None:
 def test_every_folder_of_the_package_is_packaged() -> None:
     folders = {str(path.parent.relative_to(SOURCE)).replace("/", ".") for path in (SOURCE / "lvg").rglob("*.py")}
     listed = PROJECT["tool"]["setuptools"]["packages"]
-    assert sorted(listed) == sorted({*folders, "lvg.profiles"})
+    assert sorted(listed) == sorted({*folders, "lvg.shipped"})
     for name in folders:
         assert (SOURCE / name.replace(".", "/") / "__init__.py").exists(), f"{name} has no __init__.py"
 
 
 def test_the_shipped_profiles_are_packaged() -> None:
     setuptools = PROJECT["tool"]["setuptools"]
-    assert setuptools["package-dir"]["lvg.profiles"] == "profiles"
-    assert setuptools["package-data"]["lvg.profiles"] == ["*.toml"]
+    assert setuptools["package-dir"]["lvg.shipped"] == "profiles"
+    assert setuptools["package-data"]["lvg.shipped"] == ["*.toml"]
     assert {path.suffix for path in (CHECKOUT / "profiles").iterdir()} == {".toml"}
 
 
@@ -130,9 +130,9 @@ def test_the_scripts_of_the_package_exist(name: str) -> None:
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_the_module_of_the_shipped_profiles_is_not_hidden_by_their_folder() -> None:
-    """In a wheel lvg/profiles/ stands beside lvg/profiles.py; with an __init__.py the folder would win."""
-    assert not (CHECKOUT / "profiles/__init__.py").exists()
+def test_the_folder_of_the_shipped_profiles_holds_data_alone() -> None:
+    """A wheel has it as lvg/shipped."""
+    assert not list((CHECKOUT / "profiles").glob("*.py"))
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lvg import sdenv
+from lvg.envfile import sdenv
 
 CORPUS = os.environ.get("LVG_CORPUS", "")
 

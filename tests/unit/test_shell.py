@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lvg.envfile.sandbox import Sandbox
+from lvg.envfile.shell import MAX_BYTES, sh_values, tame
 from lvg.errors import LvgError
-from lvg.sandbox import Sandbox
-from lvg.shell import MAX_BYTES, sh_values, tame
 
 KEYS = ("ON_BOOT", "ON_SHUTDOWN")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lvg.shtext import parse
+from lvg.envfile.shtext import parse
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ _CHANGING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os
 _STEPS = 400  # more than any run needs; each loop ends at the run's own last step
 
 
-@pytest.fixture()
+@pytest.fixture
 def tmp_path() -> Iterator[Path]:
     """Hundreds of runs, each with many fsyncs, belong in memory where there is such a folder."""
     shm = Path("/dev/shm")
@@ -142,9 +142,7 @@ def _same(before: dict[str, Any], after: dict[str, Any], step: int) -> None:
     assert mine == theirs, f"struck at step {step}"
 
 
-@pytest.mark.parametrize(
-    ("start", "number"), enumerate([errno.ENOSPC, errno.EROFS, errno.EPERM, errno.EIO], start=1)
-)
+@pytest.mark.parametrize(("start", "number"), enumerate([errno.ENOSPC, errno.EROFS, errno.EPERM, errno.EIO], start=1))
 @pytest.mark.parametrize(("first", "command"), [(None, _APPLY), (_APPLY, _REMOVE)])
 def test_a_failure_at_any_step_leaves_the_host_as_it_was(
     fake_host: Any, start: int, number: int, first: tuple[str, ...] | None, command: tuple[str, ...]

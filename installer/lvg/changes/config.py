@@ -47,13 +47,13 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
     translation = settings.to_dialect(wanted, survey.host.dialect)
     owned = {key: value for key, value in translation.values.items() if key not in kept}
     drop = tuple(key for key in base.drop if key not in owned and key not in kept)
-    edit = envfile.checked_edit(base.text, owned, drop)
+    edit = envfile.checked_edit(base.text, owned, drop, (*settings.SETTINGS, *settings.OPENRC_KEYS))
     meta = base.state.meta if base.state.kind == "file" else file_state(b"").meta
     files = {base.path: FileState("file", edit.data, meta=meta)}
     if delivery == "overlay":
         text = units.overlay_dropin(survey.config_path)
         files[dropin_path(units.GUESTS, units.OVERLAY_DROP_IN)] = file_state(text.encode())
-    in_force = _in_force(edit.data)
+    in_force = {key: value for key, value in edit.now.items() if value is not None}
     return ConfigPart(
         delivery=delivery,
         profile=profile,
@@ -103,11 +103,6 @@ def _inherited(survey: Survey, base: Base, owned: Mapping[str, str]) -> tuple[st
     return tuple(sorted({*base.drop, *owned})) if base.edited_since else base.drop
 
 
-def _in_force(text: bytes) -> dict[str, str]:
-    found = envfile.sh_values(text, (*settings.SETTINGS, *settings.OPENRC_KEYS))
-    return {key: value for key, value in found.items() if value is not None}
-
-
 def _admins_own(in_force: Mapping[str, str], owned: Mapping[str, str], dialect: str) -> dict[str, str]:
     keys = settings.SETTINGS if dialect == "upstream" else settings.OPENRC_KEYS
     return {key: in_force[key] for key in keys if key in in_force and key not in owned}
@@ -140,5 +135,3 @@ def unified(path: str, before: bytes, after: bytes) -> str:
     old, new = (data.decode("utf-8", "backslashreplace").splitlines(keepends=True) for data in (before, after))
     lines = difflib.unified_diff(old, new, f"a{path}", f"b{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-

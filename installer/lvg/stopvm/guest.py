@@ -176,9 +176,7 @@ class GuestStop:
                 return self._how == "destroyed"
         return False
 
-    async def _try(
-        self, what: str, request: Awaitable[None], seconds: float = 30.0, until_gone: bool = True
-    ) -> bool:
+    async def _try(self, what: str, request: Awaitable[None], seconds: float = 30.0, until_gone: bool = True) -> bool:
         """True if the request was taken. What it fails with is noted; a guest that ends meanwhile ends the waiting."""
         task = asyncio.ensure_future(request)
         gone = asyncio.ensure_future(self._gone.wait() if until_gone else asyncio.Event().wait())

@@ -89,9 +89,7 @@ def _nothing(options: argparse.Namespace, rules: Policy, report: Report) -> int:
     return 0
 
 
-def _with_loop(
-    what: str, rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier
-) -> int:
+def _with_loop(what: str, rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
     """Go on with asyncio and libvirt, which take a while to import."""
     from . import work  # noqa: PLC0415
 

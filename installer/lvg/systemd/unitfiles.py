@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 from lvg.files import Root
-from lvg.unitsyntax import also, install_links
+from lvg.systemd.unitsyntax import also, install_links
 
 VENDOR = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 SEARCH = ("/etc/systemd/system", "/run/systemd/system", *VENDOR)

@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from lvg import unitfiles
 from lvg.errors import LvgError
 from lvg.files import Root
-from lvg.unitsyntax import also, directives, install_links
+from lvg.systemd import unitfiles
+from lvg.systemd.unitsyntax import also, directives, install_links
 
 __all__ = [
     "Unit",

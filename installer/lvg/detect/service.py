@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass, replace
 
-from lvg import inits, unitfiles
+from lvg.detect import inits
+from lvg.detect.libvirtversion import libvirt_version
 from lvg.files import Root
-from lvg.libvirtversion import libvirt_version
 from lvg.settings import OPENRC_KEYS, SETTINGS
-from lvg.systemd import Unit, directives, vendor_unit
+from lvg.systemd import Unit, directives, unitfiles, vendor_unit
 
 GUESTS = "libvirt-guests"
 GUESTS_UNIT = f"{GUESTS}.service"

@@ -7,10 +7,12 @@ Tables merge key by key; the [[guest]] rules of a base stand before those of wha
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lvg import needs, profilefiles
 from lvg.errors import LvgError, UsageError
 from lvg.files import Root
-from lvg.policyfile import (
+from lvg.profiles import locate as profilefiles
+from lvg.profiles import needs
+from lvg.profiles.layers import Layer, layer, set_layer
+from lvg.profiles.policyfile import (
     Profile,
     Row,
     Rule,
@@ -19,13 +21,20 @@ from lvg.policyfile import (
     origin_key,
     worst_case_seconds,
 )
-from lvg.profilelayers import Layer, layer, set_layer
+from lvg.profiles.yielding import yield_to
 from lvg.settings import SETTINGS
 from lvg.stoppolicy import STOP_KEYS, Value, defaults, names_of, number_of
-from lvg.yielding import yield_to
 
 __all__ = [
-    "Profile", "Row", "Rule", "available", "compile_policy", "explain", "load", "merge", "worst_case_seconds",
+    "Profile",
+    "Row",
+    "Rule",
+    "available",
+    "compile_policy",
+    "explain",
+    "load",
+    "merge",
+    "worst_case_seconds",
     "yield_to",
 ]
 

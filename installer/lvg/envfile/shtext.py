@@ -9,7 +9,7 @@ Grammar: POSIX, "Shell Command Language".
 import re
 from dataclasses import dataclass, field
 
-from lvg.shword import UnclosedError, scan_word
+from lvg.envfile.shword import UnclosedError, scan_word
 
 _OPERATOR = re.compile(r"<<-|<<|<&|>&|>>|<>|>\||&&|\|\||;;|[;&|()<>]")
 _OPENERS = {"if": "fi", "case": "esac", "while": "done", "until": "done", "for": "done", "{": "}"}

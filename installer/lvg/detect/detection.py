@@ -7,13 +7,14 @@ distro's row, (4) the one file that exists. What disagrees is reported. Nothing 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from lvg import advice, distros, evidence, inits, service, systemd
-from lvg.appliances import appliance
+from lvg import advice, distros, systemd
+from lvg.detect import evidence, inits, service
+from lvg.detect.appliances import appliance
+from lvg.detect.evidence import Evidence
+from lvg.detect.service import GUESTS_UNIT, Installed, Service
 from lvg.distros import FAMILIES, Distro
 from lvg.errors import NotInstalledError, UnsupportedDistroError, UsageError
-from lvg.evidence import Evidence
 from lvg.files import Root
-from lvg.service import GUESTS_UNIT, Installed, Service
 from lvg.systemd import Unit
 
 __all__ = ["Evidence", "Host", "Service", "detect", "require_installed", "require_supported"]

@@ -9,14 +9,13 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import select
 import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from lvg import sandbox, shtext
+from lvg.envfile import sandbox, shtext
 from lvg.errors import LvgError
 from lvg.settings import SETTINGS
 
@@ -39,7 +38,7 @@ def sh_values(data: bytes, keys: Iterable[str]) -> dict[str, str | None]:
         raise LvgError(f"the file has {len(data)} bytes, more than {MAX_BYTES}", "Is it really a configuration file?")
     if any(not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in names):
         raise ValueError(names)
-    token = secrets.token_hex(16)
+    token = os.urandom(16).hex()
     out, err = _run(data, names, token)
     parts = out.split(token.encode() + b"\0")
     if len(parts) != 5 or _SYNTAX.search(err):

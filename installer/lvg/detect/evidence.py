@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lvg.detect.inits import is_openrc
+from lvg.detect.service import GUESTS, Installed
 from lvg.distros import FAMILIES, Distro
 from lvg.files import Root
-from lvg.inits import is_openrc
-from lvg.service import GUESTS, Installed
 from lvg.systemd import Unit, directives
 
 _NOT_CONFIG = ("gettext.sh", "init-functions", "functions", "functions.sh")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lvg.policyfile import Profile, boot_means, origin_key, shutdown_means, wanted
+from lvg.profiles.policyfile import Profile, boot_means, origin_key, shutdown_means, wanted
 
 _ALL = 'action = "none", boot = "ignore"'
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lvg import sdenv, shtext
+from lvg.envfile import sdenv, shtext
+from lvg.envfile.shtext import ASSIGNS, Chunk, Command, Script, Word
 from lvg.settings import OPENRC_KEYS, SETTINGS
-from lvg.shtext import ASSIGNS, Chunk, Command, Script, Word
 
 _SETTERS = frozenset(("export", "readonly"))
 _RUNS = re.compile(r"`|\$\((?!\()")

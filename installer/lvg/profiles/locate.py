@@ -58,8 +58,8 @@ def shipped_folder() -> Path:
     Raises LvgError if there is none, or if LVG_PROFILES_DIR names something else.
     """
     named = os.environ.get(SHIPPED_VARIABLE)
-    package = Path(__file__).resolve().parent
-    usual = (package / "profiles", package.parent.parent / "profiles", Path("/usr/share/lvg/profiles"))
+    package = Path(__file__).resolve().parents[1]
+    usual = (package / "shipped", package.parent.parent / "profiles", Path("/usr/share/lvg/profiles"))
     places = (Path(named),) if named else usual
     for place in places:
         if place.is_dir() and any(place.glob("*.toml")):

@@ -6,14 +6,14 @@ commented default is no value, and the last assignment wins.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from lvg import sdenv, shtext
-from lvg.envread import Assignment, assigned, assignments, notes, touches
+from lvg.envfile import sdenv, shtext
+from lvg.envfile.read import Assignment, assigned, assignments, notes, touches
+from lvg.envfile.shell import sh_values
+from lvg.envfile.shtext import Chunk, Script
 from lvg.errors import LvgError
-from lvg.shell import sh_values
-from lvg.shtext import Chunk, Script
 
 __all__ = ["Assignment", "Edit", "assignments", "checked_edit", "edit", "notes", "quote", "sh_values"]
 
@@ -25,11 +25,15 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Edit:
-    """New bytes, what each key was before (None: not set), and remarks for people on what the file holds."""
+    """New bytes, what each key was before (None: not set), and remarks for people on what the file holds.
+
+    `now` is what sh sees in the new bytes, where it was asked.
+    """
 
     data: bytes
     was: dict[str, str | None]
     notes: tuple[str, ...]
+    now: dict[str, str | None] = field(default_factory=dict)
 
 
 def quote(value: str) -> str:
@@ -58,21 +62,23 @@ def edit(data: bytes, values: Mapping[str, str], drop: Iterable[str] = ()) -> Ed
     return Edit(new, {key: last.get(key) for key in keys}, notes(data, keys))
 
 
-def checked_edit(data: bytes, values: Mapping[str, str], drop: Iterable[str] = ()) -> Edit:
+def checked_edit(data: bytes, values: Mapping[str, str], drop: Iterable[str] = (), ask: Iterable[str] = ()) -> Edit:
     """Like `edit`, but sh reads the bytes before and after; `was` is what sh saw before.
 
-    Raises LvgError, with line and reason, if sh cannot read the file or would see another value than wanted.
+    `now` holds what sh then sees in `values`, `drop` and the keys to `ask` for. Raises LvgError, with line
+    and reason, if sh cannot read the file or would see another value than wanted.
     """
     drop = tuple(drop)
-    was = sh_values(data, (*values, *drop))
-    done = replace(edit(data, values, drop), was=was)
-    seen = was if done.data == data else sh_values(done.data, values)
+    keys = (*values, *drop, *ask)
+    was = sh_values(data, keys)
+    done = edit(data, values, drop)
+    seen = was if done.data == data else sh_values(done.data, keys)
     for key, value in values.items():
         if seen[key] != value:
             line = _suspect(data, key)
             what = "nothing" if seen[key] is None else repr(seen[key])
             raise LvgError(f"line {line}: because of it sh would see {what} in {key}, not {value!r}", _BY_HAND)
-    return done
+    return replace(done, was={key: was[key] for key in (*values, *drop)}, now=seen)
 
 
 def _suspect(data: bytes, key: str) -> int:

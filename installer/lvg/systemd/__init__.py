@@ -1,0 +1,31 @@
+"""Units: what systemd, or the files below a root, say of them, and the three things lvg asks systemd to do."""
+
+from lvg.systemd.show import (
+    Unit,
+    also,
+    daemon_reload,
+    directives,
+    install_links,
+    parse_show,
+    running,
+    start,
+    system_state,
+    units,
+    vendor_unit,
+    vendor_unit_folder,
+)
+
+__all__ = [
+    "Unit",
+    "also",
+    "daemon_reload",
+    "directives",
+    "install_links",
+    "parse_show",
+    "running",
+    "start",
+    "system_state",
+    "units",
+    "vendor_unit",
+    "vendor_unit_folder",
+]
