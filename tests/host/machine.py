@@ -236,11 +236,13 @@ def _in_own_cgroup(name: str) -> list[str]:
 
 
 def _remove_cgroups(name: str) -> None:
-    for top in _cgroups(name):
-        folders = [folder for folder, _, _ in os.walk(top, topdown=False)]
-        for folder in folders:
-            with suppress(OSError):
-                Path(folder).rmdir()
+    end = time.monotonic() + 5  # what was killed in it may take a moment to be gone
+    while any(top.exists() for top in _cgroups(name)) and time.monotonic() < end:
+        for top in _cgroups(name):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with suppress(OSError):
+                    Path(folder).rmdir()
+        time.sleep(0.02)
 
 
 def _cgroup_option() -> list[str]:
