@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lvg import bundle, verify
 from lvg import record as records
@@ -21,8 +21,7 @@ from lvg.systemd import running
 from lvg.transaction import Transaction, run
 
 
-@dataclass(frozen=True)
-class Undone:
+class Undone(NamedTuple):
     """What a rollback or remove did, and what it left alone."""
 
     files: tuple[FileChange, ...]

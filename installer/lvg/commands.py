@@ -106,9 +106,10 @@ def _story(wish: InstallWish, changes: Changes, found: Survey, checkpoint: str) 
     lines += ["", *render.change_lines(changes, full=wish.dry_run), ""]
     if wish.dry_run:
         return [*lines, "dry run: nothing was changed"]
-    undo = f"Undo it with: lvg rollback{_root_words(wish)} (everything: lvg remove{_root_words(wish)})"
-    outlook = render.outlook_lines(changes.profile, stopvm=bool(changes.record.program))
-    return [*lines, f"Profile {changes.profile.name} is applied (checkpoint {checkpoint}). {undo}", "", *outlook]
+    root = _root_words(wish)
+    lines.append(f"Profile {changes.profile.name} is applied (checkpoint {checkpoint}).")
+    lines += [f"Undo this run: lvg rollback{root}; undo everything: lvg remove{root}", ""]
+    return lines + render.outlook_lines(changes.profile, stopvm=bool(changes.record.program))
 
 
 def _root_words(wish: InstallWish) -> str:

@@ -7,6 +7,7 @@ rows: the distributions' libvirt packages; the os-release files that the tests l
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lvg import advice
 from lvg.errors import UsageError, did_you_mean
@@ -18,8 +19,7 @@ _SYSCONFIG = "/etc/sysconfig/libvirt-guests"
 _COMMON = "libvirt-daemon-common"
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """Distros that package libvirt-guests alike.
 
     `config_file` is "" where nothing reads one, and `on_systemd` the file there if it differs from

@@ -4,14 +4,12 @@ Meanings and built-in defaults: libvirt-guests(8) and its script; the OpenRC nam
 that Gentoo and Alpine ship.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _MAX_INT = 2_147_483_647  # sh and virsh both count in at least 32 bits
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One key: `builtin` is upstream's default as text, `openrc` the key that stands for it there, or ""."""
 
     key: str

@@ -15,6 +15,7 @@ from lvg.systemd import Unit
 from lvg.verify import Row
 
 _GREEN, _RED, _CYAN, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
+_PATH_WIDTH = 32
 _OURS = (_GREEN, _RED, _CYAN, _RESET)
 _SPLIT = re.compile("(" + "|".join(map(re.escape, _OURS)) + ")")
 
@@ -76,14 +77,14 @@ def change_lines(changes: Changes, *, full: bool) -> list[str]:
     lines: list[str] = []
     for change in changes.files:
         if full or change.reason.startswith("the settings"):
-            lines += diff_lines(diff_of(change))
-    lines += [_table_line(change) for change in changes.files]
-    lines += [f"  {act.action:<8} {act.unit or 'systemd':<50} {act.reason}" for act in changes.acts]
-    return lines
+            lines += [*diff_lines(diff_of(change)), ""]
+    lines += [_table_line(change.action, change.unit or change.path, change.reason) for change in changes.files]
+    return lines + [_table_line(act.action, act.unit or "systemd", act.reason) for act in changes.acts]
 
 
-def _table_line(change: FileChange) -> str:
-    return f"  {change.action:<8} {change.unit or change.path:<50} {change.reason}"
+def _table_line(action: str, what: str, reason: str) -> str:
+    """Return a line of the table; a path that is too long for a terminal of 80 columns goes without its reason."""
+    return f"  {action:<8} {what:<{_PATH_WIDTH}} {reason}" if len(what) <= _PATH_WIDTH else f"  {action:<8} {what}"
 
 
 def diff_lines(diff: str) -> list[str]:

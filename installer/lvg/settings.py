@@ -5,7 +5,7 @@ What wrong values do was measured with libvirt's own script; what OpenRC's servi
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lvg.errors import UsageError, did_you_mean
 from lvg.keys import OPENRC_KEYS, SETTINGS, Setting
@@ -16,8 +16,7 @@ _INT = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 _URI = re.compile(r"default|[a-z][a-z0-9+.-]*://[A-Za-z0-9_.:/@%+=,-]*", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Translation:
+class Translation(NamedTuple):
     """The same wish in a dialect: `values` to write, `notes` on what is different there."""
 
     values: dict[str, str]

@@ -5,8 +5,7 @@ One table holds everything; `check` decides by it and nothing else. Times are wh
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lvg.errors import UsageError, did_you_mean
 
@@ -18,8 +17,7 @@ _DAY = 86400
 _HOUR = 3600
 
 
-@dataclass(frozen=True)
-class StopKey:
+class StopKey(NamedTuple):
     """One key. `scope`: only for the whole host, a default that a guest may override, or only for one guest."""
 
     key: str

@@ -7,8 +7,8 @@ after a kill, puts every byte back.
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from lvg import systemd
 from lvg.changes.types import FileChange, UnitAct
@@ -20,8 +20,7 @@ from lvg.locking import no_signals, undo_on_signals
 from lvg.recovery import drop, missing_folders, undo
 
 
-@dataclass(frozen=True)
-class Transaction:
+class Transaction(NamedTuple):
     """What is done in one go. `last` are files that come after the check; `drops` become void."""
 
     files: tuple[FileChange, ...]

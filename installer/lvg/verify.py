@@ -1,8 +1,7 @@
 """Verify: what the host is now, held row by row against what was applied."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lvg import envfile, units
 from lvg.errors import LvgError
@@ -12,8 +11,7 @@ from lvg.survey import Survey
 from lvg.systemd import Unit
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One thing that was applied: what is expected of it, and what was found."""
 
     what: str

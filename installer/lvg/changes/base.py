@@ -1,6 +1,6 @@
 """The text that is edited: the admin's own, found again under what earlier runs of lvg made of it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lvg import envfile
 from lvg.changes.types import Delivery
@@ -23,8 +23,7 @@ _OVERLAID = """\
 """
 
 
-@dataclass(frozen=True)
-class Base:
+class Base(NamedTuple):
     """The text to edit, and `state`, what lies at `path` now.
 
     `edited_since` says that somebody changed the file after the last apply; `drop` are keys of ours

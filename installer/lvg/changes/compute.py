@@ -85,9 +85,9 @@ def _starts(wish: Wish, survey: Survey) -> tuple[UnitAct, ...]:
     net, ours = survey.units[units.GUESTS], survey.units[units.SHUTDOWN]
     found = []
     if net.load == "loaded" and net.active not in _RUNNING:
-        found.append(UnitAct("start", units.GUESTS, "only a started unit is stopped, and so acts, at shutdown"))
+        found.append(UnitAct("start", units.GUESTS, "only a started unit acts at shutdown"))
     if ours.active not in _RUNNING:
-        found.append(UnitAct("start", units.SHUTDOWN, "it must be active before the shutdown begins"))
+        found.append(UnitAct("start", units.SHUTDOWN, "only a started unit acts at shutdown"))
     return tuple(found)
 
 
@@ -129,15 +129,15 @@ def file_change(path: str, before: FileState, after: FileState, unit: str = "") 
 
 def _reason(path: str, action: Action) -> str:
     reasons = {
-        LOCAL_PROGRAM: "the program that stops the guests",
-        POLICY: "what stopvm does with which guest",
+        LOCAL_PROGRAM: "the program that stops guests",
+        POLICY: "what stopvm does with whom",
         OVERLAY: "the settings of libvirt-guests, laid over the package's file",
         GUEST_LIST: "an old list: starting libvirt-guests would start these guests",
     }
     if action in ("enable", "disable"):
-        return "the unit comes up at boot" if action == "enable" else "the unit no longer comes up at boot"
+        return "comes up at boot" if action == "enable" else "no longer comes up at boot"
     if path.startswith(f"{UNIT_DIR}/"):
-        return "protection and ordering of a unit" if ".d/" in path else "the unit that calls stopvm"
+        return "protection of a unit" if ".d/" in path else "calls stopvm"
     return reasons.get(path, "the settings of libvirt-guests")
 
 

@@ -1,6 +1,5 @@
 """What has to change in the libvirt-guests file: in the file itself, or in the overlay that covers it."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,7 +46,9 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
     translation = settings.to_dialect(wanted, survey.host.dialect)
     owned = {key: value for key, value in translation.values.items() if key not in kept}
     drop = tuple(key for key in base.drop if key not in owned and key not in kept)
-    edit = envfile.checked_edit(base.text, owned, drop, (*settings.SETTINGS, *settings.OPENRC_KEYS))
+    first = survey.record is None or base.edited_since  # then what the admin had set is reported
+    every = (*settings.SETTINGS, *settings.OPENRC_KEYS)
+    edit = envfile.checked_edit(base.text, owned, drop, every, before=first)
     meta = base.state.meta if base.state.kind == "file" else file_state(b"").meta
     files = {base.path: FileState("file", edit.data, meta=meta)}
     if delivery == "overlay":
@@ -65,7 +66,7 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
         in_force=in_force,
         conflicts=_edited_by_hand(wish, survey, base),
         warnings=tuple(settings.problems(survey.host.dialect, _admins_own(in_force, owned, survey.host.dialect))),
-        notes=(*_was(survey, base, edit.was, owned), *translation.notes, *edit.notes, *kept_notes),
+        notes=(*(_was(edit.was, owned) if first else ()), *translation.notes, *edit.notes, *kept_notes),
     )
 
 
@@ -124,14 +125,14 @@ def _edited_by_hand(wish: Wish, survey: Survey, base: Base) -> tuple[Conflict, .
     )
 
 
-def _was(survey: Survey, base: Base, was: Mapping[str, str | None], owned: Mapping[str, str]) -> tuple[str, ...]:
-    if survey.record is not None and not base.edited_since:
-        return ()
+def _was(was: Mapping[str, str | None], owned: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{key} was {was[key]}" for key in owned if was.get(key) not in (None, owned[key]))
 
 
 def unified(path: str, before: bytes, after: bytes) -> str:
     """Return a unified diff of two texts; bytes that are not UTF-8 are shown as escapes."""
+    import difflib  # noqa: PLC0415 - a run that changes nothing shows no diff
+
     old, new = (data.decode("utf-8", "backslashreplace").splitlines(keepends=True) for data in (before, after))
     lines = difflib.unified_diff(old, new, f"a{path}", f"b{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

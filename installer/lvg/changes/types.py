@@ -1,7 +1,7 @@
 """The wish, and the changes that fulfil it: computed once, printed by --dry-run, executed by apply."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lvg.filestate import FileState
 from lvg.profiles import Profile
@@ -35,8 +35,7 @@ class FileChange:
     unit: str = ""
 
 
-@dataclass(frozen=True)
-class UnitAct:
+class UnitAct(NamedTuple):
     """A call of systemctl: only daemon-reload and start; nothing of ours ever stops or restarts a unit."""
 
     action: Literal["start", "reload"]
@@ -44,8 +43,7 @@ class UnitAct:
     reason: str
 
 
-@dataclass(frozen=True)
-class Conflict:
+class Conflict(NamedTuple):
     """Why the run is refused without --force: what, and what to do about it."""
 
     what: str

@@ -7,7 +7,7 @@ unit's EnvironmentFile= is read too, but the script overwrites it (measured with
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lvg.detect.inits import is_openrc
 from lvg.detect.service import GUESTS, Installed
@@ -27,8 +27,7 @@ _SOURCED = re.compile(r"(?:^[ \t]*|(?:&&|\|\||;|\bthen\b)\s*)(?:\.|source)[ \t]+
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One thing that was found: where, and in words. `path` is the config file it speaks for ("" if none)."""
 
     source: str

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lvg.detect import inits
 from lvg.detect.libvirtversion import libvirt_version
@@ -34,8 +35,7 @@ class Service:
     keys: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Installed:
+class Installed(NamedTuple):
     """The texts that were found under one init; all empty if libvirt-guests is not installed.
 
     `unit` is systemd's, `entry` the path of the init script elsewhere; `script` is the path of what either

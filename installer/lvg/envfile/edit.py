@@ -62,23 +62,28 @@ def edit(data: bytes, values: Mapping[str, str], drop: Iterable[str] = ()) -> Ed
     return Edit(new, {key: last.get(key) for key in keys}, notes(data, keys))
 
 
-def checked_edit(data: bytes, values: Mapping[str, str], drop: Iterable[str] = (), ask: Iterable[str] = ()) -> Edit:
-    """Like `edit`, but sh reads the bytes before and after; `was` is what sh saw before.
+def checked_edit(
+    data: bytes, values: Mapping[str, str], drop: Iterable[str] = (), ask: Iterable[str] = (), *, before: bool = True
+) -> Edit:
+    """Like `edit`, but sh reads the new bytes, and `now` holds what it sees in them.
 
-    `now` holds what sh then sees in `values`, `drop` and the keys to `ask` for. Raises LvgError, with line
-    and reason, if sh cannot read the file or would see another value than wanted.
+    `now` knows `values`, `drop` and the keys to `ask` for. With `before`, sh reads the old bytes too, for `was`;
+    each reading takes some milliseconds. Raises LvgError, with line and reason, if sh cannot read the file or
+    would see another value than wanted.
     """
     drop = tuple(drop)
     keys = (*values, *drop, *ask)
-    was = sh_values(data, keys)
     done = edit(data, values, drop)
-    seen = was if done.data == data else sh_values(done.data, keys)
+    if before:
+        was = sh_values(data, keys)
+        done = replace(done, was={key: was[key] for key in (*values, *drop)})
+    now = was if before and done.data == data else sh_values(done.data, keys)
     for key, value in values.items():
-        if seen[key] != value:
+        if now[key] != value:
             line = _suspect(data, key)
-            what = "nothing" if seen[key] is None else repr(seen[key])
+            what = "nothing" if now[key] is None else repr(now[key])
             raise LvgError(f"line {line}: because of it sh would see {what} in {key}, not {value!r}", _BY_HAND)
-    return replace(done, was={key: was[key] for key in (*values, *drop)}, now=seen)
+    return replace(done, now=now)
 
 
 def _suspect(data: bytes, key: str) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lvg.envfile import sdenv, shtext
 from lvg.envfile.shtext import ASSIGNS, Chunk, Command, Script, Word
@@ -12,8 +12,7 @@ _SETTERS = frozenset(("export", "readonly"))
 _RUNS = re.compile(r"`|\$\((?!\()")
 
 
-@dataclass(frozen=True)
-class Assignment:
+class Assignment(NamedTuple):
     """`KEY=word` outside comments: its line (from 1), its bytes from `start` to `end`, and its value.
 
     `value` is None where only sh can tell: an expansion, or inside a block, function or subshell.

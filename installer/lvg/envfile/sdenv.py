@@ -6,13 +6,13 @@ comment at its line, older ones let a backslash carry it on, so both are modelle
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _BLANK = " \t\n\r"
 _NEWLINE = "\n\r"
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What one systemd reads: `values`, and the offsets of lines where a new key may begin.
 
     `whole` is False if systemd gives up on the file (a NUL byte, a value that is not UTF-8).

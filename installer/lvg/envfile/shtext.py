@@ -8,6 +8,7 @@ Grammar: POSIX, "Shell Command Language".
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lvg.envfile.shword import UnclosedError, scan_word
 
@@ -17,8 +18,7 @@ _BETWEEN = frozenset(("then", "else", "elif", "do", "!"))
 ASSIGNS = re.compile(r"([A-Za-z_]\w*)=", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """One word of a command. `value` is what sh makes of it, None if only sh can tell."""
 
     start: int
@@ -27,16 +27,14 @@ class Word:
     value: str | None
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A simple command; `depth` counts the blocks, functions and subshells around it."""
 
     words: tuple[Word, ...]
     depth: int
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Whole lines that belong together; a line may be put before or after them, never inside.
 
     `line` is the number of the first line, from 1. `comment` is the span of the last comment. `single` is True for
@@ -51,8 +49,7 @@ class Chunk:
     single: bool
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(NamedTuple):
     """A whole file. `unclosed` is the line of a quote, bracket or block that never ends, or 0."""
 
     text: str

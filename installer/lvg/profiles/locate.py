@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lvg.errors import LvgError, UsageError, did_you_mean
 from lvg.files import Root
@@ -21,8 +21,7 @@ SHIPPED_VARIABLE = "LVG_PROFILES_DIR"
 _MAX_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where a profile lies. `label` is what people are shown: a local file's path as the host sees it."""
 
     kind: Literal["shipped", "local", "caller"]

@@ -6,6 +6,7 @@ All pure. libvirt-guests stays enabled behind stopvm as the net, so the policy a
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lvg.settings import SETTINGS
 from lvg.stoppolicy import STOP_KEYS, Value, number_of, shown
@@ -54,8 +55,7 @@ class Profile:
     broken: str = ""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of `lvg profiles NAME`; `value` is written as in the profile."""
 
     section: str
