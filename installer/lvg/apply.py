@@ -1,20 +1,21 @@
 """Apply, rollback, remove: the room that changes the host, under one lock and by one transaction."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from lvg import bundle, verify
 from lvg import record as records
 from lvg.changes import Changes, FileChange, UnitAct
-from lvg.changes.compute import file_change
 from lvg.changes.config import unified
+from lvg.changes.paths import file_change
 from lvg.checkpoint import FOLDER, Checkpoint, edited_between, leftovers, load_all, originals
 from lvg.errors import LvgError, NothingAppliedError, RefusedError
 from lvg.files import Root
-from lvg.filestate import FileState, capture, file_state
-from lvg.layout import GUEST_LIST, RECORD, UNIT_DIR
-from lvg.locking import exclusive
+from lvg.filestate import FileState, capture, file_state, put
+from lvg.layout import GUEST_LIST, RECORD, REPLACED_DIR, STATE_DIR, UNIT_DIR
+from lvg.locking import exclusive, undo_on_signals
 from lvg.recovery import net_is_active, recover
 from lvg.survey import survey
 from lvg.systemd import running
@@ -31,7 +32,7 @@ class Undone(NamedTuple):
 @contextlib.contextmanager
 def session(root: Root, *, force: bool = False) -> Iterator[tuple[str, ...]]:
     """Hold the lock, with an unfinished earlier run undone; yield what there is to say about that."""
-    with exclusive(root):
+    with undo_on_signals(), exclusive(root):
         yield recover(root, force=force)
 
 
@@ -47,7 +48,7 @@ def execute(root: Root, changes: Changes) -> Checkpoint:
     before = capture(root.real(RECORD))
     after = file_state(records.dump(changes.record), 0o600)
     last = FileChange("write", RECORD, before, after, "what was applied")
-    transaction = Transaction(changes.files, changes.acts, (last,), command=changes.record.command)
+    transaction = Transaction(changes.files, changes.acts, (last,), changes.unchanged, command=changes.record.command)
     return run(root, transaction, lambda: _wrong(root, changes))
 
 
@@ -60,12 +61,14 @@ def _require_python(root: Root, changes: Changes) -> None:
 
 def _wrong(root: Root, changes: Changes) -> list[str]:
     wanted = changes.record
-    found = survey(root, config_file=wanted.config_file)
+    found = survey(root, distro=wanted.asked_distro, config_file=wanted.asked_config)
     return verify.drifted(tuple(row for row in verify.rows(found, wanted) if row.what != "runs of lvg"))
 
 
 def require_something(root: Root) -> None:
     """Raise NothingAppliedError if there is nothing to undo. Reads only."""
+    if os.path.lexists(root.real(STATE_DIR)) and not os.access(root.real(STATE_DIR), os.R_OK | os.X_OK):
+        raise LvgError(f"{STATE_DIR} cannot be read by this user", "Run it with sudo.")
     if not root.exists(FOLDER):
         raise NothingAppliedError("lvg has applied nothing here", "There is nothing to undo.")
 
@@ -95,8 +98,14 @@ def _undo(root: Root, checkpoints: tuple[Checkpoint, ...], *, force: bool) -> Un
         targets.pop(GUEST_LIST)
         notes.append(f"{GUEST_LIST} stays away: with it, the running libvirt-guests would stop no guest")
     now = {path: capture(root.real(path, follow_last=False)) for path in targets}
+    for path in [path for path, state in now.items() if state.kind == "absent" and targets[path].kind != "absent"]:
+        if path != GUEST_LIST:  # a package was purged, say: what is gone stays gone
+            targets.pop(path)
+            notes.append(f"{path} has gone since; it is not brought back")
+    lost = _lost_edits(checkpoints, targets, now)
     if not force:
-        _refuse_lost_edits(checkpoints, targets, now)
+        _refuse(lost, targets, now)
+    notes += _keep_copies(root, lost, now)
     files = tuple(
         file_change(path, now[path], target)
         for path, target in reversed(targets.items())
@@ -109,21 +118,38 @@ def _undo(root: Root, checkpoints: tuple[Checkpoint, ...], *, force: bool) -> Un
     return Undone(files, tuple(notes))
 
 
-def _refuse_lost_edits(
+def _lost_edits(
     checkpoints: tuple[Checkpoint, ...], targets: dict[str, FileState], now: dict[str, FileState]
-) -> None:
+) -> tuple[str, ...]:
+    """Return the paths whose edits an undo would lose: edited since, or in between two applies."""
     expected = leftovers(checkpoints)
     lost = [path for path in targets if path != GUEST_LIST and now[path].digest != expected[path]]
     between = [path for path in edited_between(checkpoints) if path not in (RECORD, GUEST_LIST)]
-    for path in [*lost, *between]:
-        diff = unified(path, now[path].data, targets[path].data)
-        error = RefusedError(
-            f"{path} was edited since lvg wrote it, and undoing loses that edit",
-            "Keep a copy of it, then run again with --force.",
-        )
-        raise _with_diff(error, diff)
+    return tuple(dict.fromkeys(path for path in (*lost, *between) if path in targets))
 
 
-def _with_diff(error: RefusedError, diff: str) -> RefusedError:
-    error.add_note(diff)
-    return error
+def _refuse(lost: tuple[str, ...], targets: dict[str, FileState], now: dict[str, FileState]) -> None:
+    if not lost:
+        return
+    error = RefusedError(
+        f"{', '.join(lost)} was edited since lvg wrote it, and undoing loses that edit",
+        f"--force goes on, and keeps a copy of it in {REPLACED_DIR}.",
+    )
+    for path in lost:
+        error.add_note(f"what undoing would change:\n{unified(path, now[path].data, targets[path].data)}")
+    raise error
+
+
+def _keep_copies(root: Root, lost: tuple[str, ...], now: dict[str, FileState]) -> list[str]:
+    """Write the edited files that an undo replaces into the state folder; return what to say of it."""
+    said = []
+    folder = root.real(REPLACED_DIR)
+    try:
+        for path in lost:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            name = f"{path.strip('/').replace('/', '-')}.{now[path].digest[:12]}"
+            put(folder / name, file_state(now[path].data, 0o600), "new")
+            said.append(f"the edited {path} is kept as {REPLACED_DIR}/{name}")
+    except OSError as error:
+        raise LvgError(f"{REPLACED_DIR} cannot be written: {error.strerror}", "Make room, then run again.") from None
+    return said

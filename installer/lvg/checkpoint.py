@@ -82,7 +82,7 @@ def mark(root: Root, checkpoint: Checkpoint, phase: Phase, drops: tuple[str, ...
 
 def load_all(root: Root) -> tuple[Checkpoint, ...]:
     """Return every checkpoint, oldest first. Raises LvgError for one that cannot be read."""
-    names = [name for name in root.listdir(FOLDER) if name.isdigit()]
+    names = [name for name in root.listdir(FOLDER) if name.isascii() and name.isdecimal()]
     return tuple(_load(root.real(FOLDER) / name) for name in sorted(names, key=int))
 
 

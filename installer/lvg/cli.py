@@ -1,5 +1,6 @@
 """The two commands: `lvg-install` applies a profile, `lvg` holds every other verb."""
 
+import dataclasses
 import os
 import sys
 from typing import Any, List, Optional  # noqa: UP035 - Typer 0.7 reads these forms
@@ -16,7 +17,7 @@ if _modules["rich"] is None:
 from lvg import __version__, commands  # noqa: E402
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-_ROOT = typer.Option("", "--root", metavar="DIR", help="Work on the system tree below DIR, not on this host.")
+_ROOT = typer.Option(None, "--root", metavar="DIR", help="Work on the system tree below DIR, not on this host.")
 _JSON = typer.Option(False, "--json", help="Answer with one JSON document on stdout.")
 _VERBOSE = typer.Option(False, "--verbose", "-v", help="Say more; add the traceback to an error.")
 _QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but warnings and errors.")
@@ -29,8 +30,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit(0)
 
 
-# What only decides what is printed is no part of the wish that `lvg status` shows.
-_HOW_TO_SAY_IT = frozenset(["--dry-run", "-n", "--json", "--quiet", "-q", "--verbose", "-v"])
 _VERSION = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True)
 
 install_app = typer.Typer(pretty_exceptions_enable=False, context_settings=_CONTEXT)
@@ -47,7 +46,7 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     sets: Optional[List[str]] = typer.Option(  # noqa: UP006, B008 - see above
         None, "--set", metavar="KEY=VALUE", help="Change one value: KEY as in libvirt-guests, key as in [stopvm]."
     ),
-    root: str = _ROOT,
+    root: Optional[str] = _ROOT,
     distro: str = typer.Option("", "--distro", metavar="ID", help="Believe this os-release ID, not the host's."),
     config_file: str = typer.Option(
         "", "--config-file", metavar="PATH", help="The file that libvirt-guests reads, inside the root."
@@ -82,8 +81,9 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
         start=not no_start,
         as_json=as_json,
         quiet=quiet,
-        command=("lvg-install", *(word for word in sys.argv[1:] if word not in _HOW_TO_SAY_IT)),
+        command=(),
     )
+    wish = dataclasses.replace(wish, command=commands.command_of(wish))
     raise typer.Exit(commands.speaking("lvg-install", verbose, lambda: commands.install(wish)))
 
 
@@ -97,7 +97,7 @@ def verbs(context: typer.Context, version: bool = _VERSION) -> None:
 
 @app.command()
 def detect(
-    root: str = _ROOT,
+    root: Optional[str] = _ROOT,
     distro: str = typer.Option("", "--distro", metavar="ID", help="Believe this os-release ID, not the host's."),
     config_file: str = typer.Option("", "--config-file", metavar="PATH", help="Believe that this file counts."),
     as_json: bool = _JSON,
@@ -111,7 +111,7 @@ def detect(
 @app.command()
 def profiles(
     name: str = typer.Argument("", metavar="[NAME]", help="Show this profile whole, with where each value comes from."),
-    root: str = _ROOT,
+    root: Optional[str] = _ROOT,
     as_json: bool = _JSON,
     verbose: bool = _VERBOSE,
 ) -> None:
@@ -120,20 +120,20 @@ def profiles(
 
 
 @app.command()
-def status(root: str = _ROOT, as_json: bool = _JSON, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
+def status(root: Optional[str] = _ROOT, as_json: bool = _JSON, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
     """Say whether this host still is what was applied. Exit 0: it is; 3: it drifted; 6: nothing applied."""
     raise typer.Exit(commands.speaking("lvg status", verbose, lambda: commands.status(root, as_json, quiet)))
 
 
 @app.command()
-def rollback(root: str = _ROOT, force: bool = _FORCE, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
+def rollback(root: Optional[str] = _ROOT, force: bool = _FORCE, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
     """Undo the last apply: every byte and link is what it was before it. Nothing is stopped."""
     body = lambda: commands.undo(root, force, quiet, everything=False)  # noqa: E731
     raise typer.Exit(commands.speaking("lvg rollback", verbose, body))
 
 
 @app.command()
-def remove(root: str = _ROOT, force: bool = _FORCE, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
+def remove(root: Optional[str] = _ROOT, force: bool = _FORCE, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
     """Undo every apply: the host is what it was before lvg. Nothing is stopped."""
     body = lambda: commands.undo(root, force, quiet, everything=True)  # noqa: E731
     raise typer.Exit(commands.speaking("lvg remove", verbose, body))
@@ -141,9 +141,11 @@ def remove(root: str = _ROOT, force: bool = _FORCE, quiet: bool = _QUIET, verbos
 
 def main_install() -> None:
     """Run lvg-install."""
+    commands.prepare_streams()
     install_app(prog_name="lvg-install")
 
 
 def main() -> None:
     """Run lvg."""
+    commands.prepare_streams()
     app(prog_name="lvg")

@@ -7,7 +7,7 @@ from lvg import apply, bundle, documents, render, verify
 from lvg import detect as detection
 from lvg import profiles as profile_room
 from lvg.changes import Changes, Wish, compute
-from lvg.console import need_root, out, root_of, say, speaking
+from lvg.console import need_root, out, prepare_streams, root_of, say, speaking, tell
 from lvg.errors import DriftError, NothingAppliedError, RefusedError, UsageError
 from lvg.files import Root
 from lvg.lastshutdown import last_shutdown
@@ -15,7 +15,17 @@ from lvg.profiles import Profile
 from lvg.survey import Survey, survey
 from lvg.units import GUESTS
 
-__all__ = ["InstallWish", "detect", "install", "profiles", "speaking", "status", "undo"]
+__all__ = [
+    "InstallWish",
+    "command_of",
+    "detect",
+    "install",
+    "prepare_streams",
+    "profiles",
+    "speaking",
+    "status",
+    "undo",
+]
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class InstallWish:
 
     profile: str
     sets: tuple[str, ...]
-    root: str
+    root: str | None
     distro: str
     config_file: str
     dry_run: bool
@@ -41,6 +51,8 @@ class InstallWish:
 def install(wish: InstallWish) -> int:
     """Apply a profile, or show what that would change."""
     root = root_of(wish.root)
+    if not wish.config_file.isprintable():
+        raise UsageError(f"--config-file {wish.config_file!a} is no path to write into units", "Give another path.")
     if not wish.profile:
         return _offer(root, wish)
     profile = profile_room.load(wish.profile, root, wish.sets)
@@ -62,9 +74,21 @@ def install(wish: InstallWish) -> int:
     return 0
 
 
+def command_of(wish: InstallWish) -> tuple[str, ...]:
+    """Return the command line that asks for this wish. What only decides what is printed is no part of it."""
+    words = ["lvg-install", "--profile", wish.profile]
+    words += [word for each in wish.sets for word in ("--set", each)]
+    named = (("--root", wish.root), ("--distro", wish.distro), ("--config-file", wish.config_file))
+    words += [word for option, value in named if value for word in (option, value)]
+    flags = {"--keep": wish.keep, "--overlay": wish.overlay, "--force": wish.force}
+    flags |= {"--no-enable": not wish.enable, "--no-start": not wish.start}
+    return (*words, *(flag for flag, given in flags.items() if given))
+
+
 def _offer(root: Root, wish: InstallWish) -> int:
     host = detection.detect(root, distro=wish.distro, config_file=wish.config_file)
-    out([*render.host_lines(host), "", "profiles:", *render.profile_list_lines(profile_room.available(root))])
+    if not wish.as_json:
+        out([*render.host_lines(host), "", "profiles:", *render.profile_list_lines(profile_room.available(root))])
     raise UsageError("no profile was named", "Choose one: lvg-install --profile NAME (with --dry-run to look first).")
 
 
@@ -73,7 +97,9 @@ def _decide(root: Root, wish: InstallWish, profile: Profile) -> tuple[Changes, S
     detection.require_supported(found.host)
     if root.live:
         detection.require_installed(found.host)
-    asked = Wish(wish.keep, wish.overlay, wish.force, wish.enable, wish.start, wish.command)
+    asked = Wish(
+        wish.keep, wish.overlay, wish.force, wish.enable, wish.start, wish.distro, wish.config_file, wish.command
+    )
     return compute(asked, found, profile), found
 
 
@@ -85,10 +111,10 @@ def _show(wish: InstallWish, changes: Changes, found: Survey, checkpoint: str) -
         say(f"note: {note}" for note in changes.notes)
     say(f"warning: {warning}" for warning in warnings)
     if wish.as_json:
-        document = documents.changes_document(changes, dry_run=wish.dry_run, checkpoint=checkpoint)
-        out([documents.dumps(document)])
+        document = documents.changes_document(changes, warnings, dry_run=wish.dry_run, checkpoint=checkpoint)
+        tell([documents.dumps(document)])
     elif not wish.quiet:
-        out(_story(wish, changes, found, checkpoint))
+        tell(_story(wish, changes, found, checkpoint))
 
 
 def _python_warning(found: Survey, changes: Changes) -> list[str]:
@@ -109,21 +135,21 @@ def _story(wish: InstallWish, changes: Changes, found: Survey, checkpoint: str) 
     root = _root_words(wish)
     lines.append(f"Profile {changes.profile.name} is applied (checkpoint {checkpoint}).")
     lines += [f"Undo this run: lvg rollback{root}; undo everything: lvg remove{root}", ""]
-    return lines + render.outlook_lines(changes.profile, stopvm=bool(changes.record.program))
+    return lines + render.outlook_lines(changes)
 
 
 def _root_words(wish: InstallWish) -> str:
     return f" --root {shlex.quote(wish.root)}" if wish.root else ""
 
 
-def detect(folder: str, distro: str, config_file: str, as_json: bool) -> int:
+def detect(folder: str | None, distro: str, config_file: str, as_json: bool) -> int:
     """Say what the host is."""
     host = detection.detect(root_of(folder), distro=distro, config_file=config_file)
     out([documents.dumps(documents.host_document(host))] if as_json else render.detect_lines(host))
     return 0
 
 
-def profiles(name: str, folder: str, as_json: bool) -> int:
+def profiles(name: str, folder: str | None, as_json: bool) -> int:
     """List the profiles, or show one."""
     root = root_of(folder)
     if name:
@@ -137,7 +163,7 @@ def profiles(name: str, folder: str, as_json: bool) -> int:
     return 0
 
 
-def status(folder: str, as_json: bool, quiet: bool) -> int:
+def status(folder: str | None, as_json: bool, quiet: bool) -> int:
     """Hold the host against what was applied."""
     root = root_of(folder)
     found = survey(root)
@@ -146,8 +172,8 @@ def status(folder: str, as_json: bool, quiet: bool) -> int:
         if as_json:
             out([documents.dumps(documents.status_document("none", [], last, {}))])
         raise NothingAppliedError("lvg has applied nothing here", "Run: lvg-install --profile graceful")
-    if record.config_file != found.host.config_file:
-        found = survey(root, config_file=record.config_file)
+    if record.asked_config or record.asked_distro:
+        found = survey(root, distro=record.asked_distro, config_file=record.asked_config)
     rows = verify.rows(found, record)
     drift = verify.drifted(rows)
     net = found.units.get(GUESTS) if record.init == "systemd" else None
@@ -161,7 +187,7 @@ def status(folder: str, as_json: bool, quiet: bool) -> int:
     return DriftError.code if drift else 0
 
 
-def undo(folder: str, force: bool, quiet: bool, *, everything: bool) -> int:
+def undo(folder: str | None, force: bool, quiet: bool, *, everything: bool) -> int:
     """Undo the last apply, or all of them."""
     root = root_of(folder)
     need_root(root)
@@ -170,8 +196,12 @@ def undo(folder: str, force: bool, quiet: bool, *, everything: bool) -> int:
         say(recovered)
         done = apply.remove(root, force=force) if everything else apply.rollback(root, force=force)
     if not quiet:
-        out([f"  {change.action:<8} {change.unit or change.path}" for change in done.files])
-        out([f"note: {note}" for note in done.notes])
         word = "everything that lvg changed" if everything else "the last apply"
-        out([f"undone: {word}. What runs was left running; no unit was stopped."])
+        tell(
+            [
+                *(f"  {change.action:<8} {change.unit or change.path}" for change in done.files),
+                *(f"note: {note}" for note in done.notes),
+                f"undone: {word}. What runs was left running; no unit was stopped.",
+            ]
+        )
     return 0

@@ -1,33 +1,70 @@
 """What every command shares: lines to the right stream, errors for people, exit codes."""
 
+import contextlib
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TextIO
 
 from lvg.errors import LvgError, NeedsRootError, UsageError
 from lvg.files import Root
+from lvg.locking import InterruptedRunError
 from lvg.render import printable, safe
 
 
+def prepare_streams() -> None:
+    """Make the standard streams safe: a closed one leads nowhere, and no locale can break a line.
+
+    A file opened later must never get the number of a closed standard stream.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stands in for a standard stream
+
+
 def out(lines: Iterable[str]) -> None:
-    """Print lines to stdout; control characters are shown, but for our own colours."""
+    """Print lines to stdout; control characters are shown, but for our own colours. Raises OSError."""
     for line in lines:
         print(safe(line))
 
 
+def tell(lines: Iterable[str]) -> None:
+    """Print lines to stdout after something was done: that nobody listens any more does not make it undone."""
+    try:
+        out(lines)
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = _nowhere()
+
+
 def say(lines: Iterable[str]) -> None:
     """Print lines to stderr."""
-    for line in lines:
-        print(printable(line), file=sys.stderr)
+    with contextlib.suppress(OSError):
+        for line in lines:
+            print(printable(line), file=sys.stderr)
 
 
-def root_of(folder: str) -> Root:
-    """Return the root that --root names. Raises UsageError if there is no such folder."""
-    path = Path(os.path.realpath(folder or "/"))
-    if not path.is_dir():
-        raise UsageError(f"--root {folder} is not a folder", "Give the top of a system tree, as for chroot.")
+def root_of(folder: str | None) -> Root:
+    """Return the root that --root names, the live host without it. Raises UsageError if there is no such folder."""
+    if folder is None:
+        return Root(Path("/"))
+    path = Path(os.path.realpath(folder))
+    if not folder or not path.is_dir():
+        raise UsageError(f'--root "{folder}" is not a folder', "Give the top of a system tree, as for chroot.")
     return Root(path)
 
 
@@ -46,11 +83,14 @@ def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:
     except LvgError as error:
         for note in getattr(error, "__notes__", []):
             say(note.splitlines())
-        say([f"{name}: {error.what}", *([f"  {error.todo}"] if error.todo else [])])
+        say([_one_line(f"{name}: {error.what}"), *([_one_line(f"  {error.todo}")] if error.todo else [])])
         _traceback(verbose)
         return error.code
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader has gone; nothing more can be said
+        sys.stdout = _nowhere()
+        return 1
+    except InterruptedRunError as error:
+        say([f"{name}: {error.what}", "  Run it again when you are ready."])
         return 1
     except KeyboardInterrupt:
         say([f"{name}: ended by Ctrl-C"])
@@ -59,6 +99,10 @@ def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:
         say([f"{name}: unexpected {type(error).__name__}: {error}", "  Run it again with --verbose and report this."])
         _traceback(verbose)
         return 1
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 def _traceback(verbose: bool) -> None:

@@ -39,7 +39,7 @@ def host_document(host: Host) -> dict[str, object]:
     }
 
 
-def changes_document(changes: Changes, *, dry_run: bool, checkpoint: str) -> dict[str, object]:
+def changes_document(changes: Changes, warnings: Sequence[str], *, dry_run: bool, checkpoint: str) -> dict[str, object]:
     """Return the answer of `lvg-install --json`."""
     files: list[dict[str, object]] = [
         {
@@ -59,7 +59,7 @@ def changes_document(changes: Changes, *, dry_run: bool, checkpoint: str) -> dic
         "delivery": changes.delivery,
         "changes": files + acts,
         "conflicts": [{"what": each.what, "todo": each.todo, "diff": each.diff} for each in changes.conflicts],
-        "warnings": list(changes.warnings),
+        "warnings": list(warnings),
         "notes": list(changes.notes),
         "checkpoint": checkpoint,
     }

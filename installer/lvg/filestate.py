@@ -55,6 +55,11 @@ class FileState:
 ABSENT = FileState("absent")
 
 
+def dress(state: FileState) -> str:
+    """Return mode and owner of a file as `stat` would write them: "0644 0:0"."""
+    return f"{state.meta.mode:04o} {state.meta.uid}:{state.meta.gid}"
+
+
 def file_state(data: bytes, mode: int = 0o644) -> FileState:
     """Return the state of a plain file of root's (of the caller's, when that is not root)."""
     return FileState("file", data, meta=Meta(mode, os.geteuid(), os.getegid()))

@@ -4,12 +4,11 @@ A distro package ships the program and the units in the vendor's folders; a loca
 checkout) puts them where an admin's own things belong, which also works with a read-only /usr.
 """
 
-MARKER = b"lvg-install"  # stands in the first lines of every file of ours
-
 STATE_DIR = "/var/lib/lvg"
 RECORD = f"{STATE_DIR}/applied.json"
 LOCK = f"{STATE_DIR}/lock"
 HISTORY_DIR = f"{STATE_DIR}/history"
+REPLACED_DIR = f"{STATE_DIR}/replaced"  # edited files that a forced undo replaced
 
 CONFIG_DIR = "/etc/lvg"
 POLICY = f"{CONFIG_DIR}/policy.json"
@@ -35,3 +34,10 @@ def dropin_path(unit: str, name: str) -> str:
 def unit_path(unit: str) -> str:
     """Return the path of a unit of ours in a local install."""
     return f"{UNIT_DIR}/{unit}"
+
+
+def is_ours(data: bytes) -> bool:
+    """True if a file says in its first lines that lvg-install wrote it."""
+    if data.startswith(b"{"):
+        return b"lvg-install writes this file" in data[:4096]
+    return any(line.startswith(b"# Installed by lvg-install") for line in data[:4096].split(b"\n")[:4])

@@ -17,8 +17,15 @@ WAIT_SECONDS = 10.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class InterruptedRunError(LvgError):
-    """Somebody ended the run by a signal; what it had changed is put back."""
+class InterruptedRunError(KeyboardInterrupt):
+    """Somebody ended the run by a signal; what it had changed is put back.
+
+    Not an LvgError: what passes over a small failure must not pass over this.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 @contextlib.contextmanager
@@ -28,9 +35,9 @@ def exclusive(root: Root, wait: float = WAIT_SECONDS) -> Iterator[None]:
     Raises LvgError if another run holds it for longer than `wait` seconds, or it cannot be made.
     """
     folder, path = root.real(STATE_DIR), root.real(LOCK)
+    made: list[Path] = []
     try:
-        made = _make_folders(folder)
-        handle = _take(path, time.monotonic() + wait)
+        handle = _take(path, time.monotonic() + wait, made)
     except OSError as error:
         what = f"{STATE_DIR} cannot be written: {error.strerror}"
         raise LvgError(what, "lvg keeps its checkpoints there: make it writable.") from None
@@ -45,17 +52,24 @@ def exclusive(root: Root, wait: float = WAIT_SECONDS) -> Iterator[None]:
         os.close(handle)
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder of root's own and those above it that are missing; return the made ones."""
-    made = [each for each in (*reversed(folder.parents), folder) if not each.exists()]
-    for each in made:
-        each.mkdir(mode=0o700 if each == folder else 0o755, exist_ok=True)
-    return made
+def _make_folders(folder: Path, made: list[Path]) -> None:
+    """Make a folder of root's own and those above it that are missing; note the made ones."""
+    for each in (*reversed(folder.parents), folder):
+        if not each.exists():
+            each.mkdir(exist_ok=True)
+            each.chmod(0o700 if each == folder else 0o755)
+            made.append(each)
 
 
-def _take(path: Path, deadline: float) -> int:
+def _take(path: Path, deadline: float, made: list[Path]) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        _make_folders(path.parent, made)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:  # another run has just removed the empty folder
+            if time.monotonic() >= deadline:
+                raise
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
@@ -77,7 +91,7 @@ def undo_on_signals() -> Iterator[None]:
     def stop(number: int, _frame: FrameType | None) -> None:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise InterruptedRunError(f"ended by {signal.Signals(number).name}", "Run it again when you are ready.")
+        raise InterruptedRunError(f"ended by {signal.Signals(number).name}")
 
     before = {each: signal.signal(each, stop) for each in _SIGNALS}
     try:
@@ -85,6 +99,12 @@ def undo_on_signals() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def too_late_for_signals() -> None:
+    """Ignore TERM, INT and HUP from here on: the work is done, and ending now would only leave litter."""
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

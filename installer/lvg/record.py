@@ -17,9 +17,12 @@ from lvg.layout import RECORD
 class Record:
     """What was applied. Paths are inside the root; `files` and `covered` hold SHA-256 digests.
 
+    `config_file` is the file that counted, `settings_path` the one that holds our settings (it, what it links
+    to, or the overlay); `asked_distro` and `asked_config` are what --distro and --config-file said.
     `net` is systemd's word for how libvirt-guests.service was loaded then (masked: somebody forced it).
     `settings` are the keys we own, in the file's own dialect; `kept` are the admin's, left alone by
-    --keep; `inherited` are keys of ours that stand in the admin's own text since a forced run.
+    --keep; `inherited` are settings of ours that stand in the admin's own text since it was edited.
+    `modes` are mode and owner of the files that are all ours.
     """
 
     version: str
@@ -29,6 +32,9 @@ class Record:
     command: tuple[str, ...]
     delivery: str
     config_file: str
+    settings_path: str
+    asked_distro: str
+    asked_config: str
     dialect: str
     init: str
     net: str
@@ -38,8 +44,9 @@ class Record:
     start: bool
     settings: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    inherited: tuple[str, ...] = ()
+    inherited: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    modes: dict[str, str] = field(default_factory=dict)
     covered: str = ""
 
     def same_wish_as(self, other: "Record") -> bool:
@@ -64,8 +71,7 @@ def load(root: Root) -> Record | None:
         if found.pop("schema") != 1:
             raise LvgError(f"{RECORD} was written by a newer lvg", "Use that version of lvg.")
         found.pop("about", None)
-        for key in ("command", "inherited"):
-            found[key] = tuple(found[key])
+        found["command"] = tuple(found["command"])
         known = {entry.name for entry in dataclasses.fields(Record)}
         return Record(**{key: value for key, value in found.items() if key in known})
     except (ValueError, KeyError, TypeError) as error:

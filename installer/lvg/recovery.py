@@ -44,8 +44,7 @@ def _put_back(root: Root, entry: Entry, tag: str, *, foreign_too: bool, keep_lis
     if now.digest not in (entry.before.digest, entry.after) and not foreign_too:
         return
     if not now.same_as(entry.before):
-        for folder in missing_folders(root, [entry.path]):
-            root.real(folder).mkdir(mode=0o755, exist_ok=True)
+        make_folders(root, [entry.path])
         put(real, entry.before, tag)
 
 
@@ -104,6 +103,13 @@ def reload_units(root: Root, paths: Sequence[str]) -> list[str]:
 def net_is_active(root: Root) -> bool:
     """True if libvirt-guests is active on the live host."""
     return systemd.running(root) and systemd.units(root, [GUESTS])[GUESTS].active in ("active", "activating")
+
+
+def make_folders(root: Root, paths: Sequence[str]) -> None:
+    """Make the folders that these paths need, for all to read whatever the umask says. Raises OSError."""
+    for folder in missing_folders(root, paths):
+        root.real(folder).mkdir(exist_ok=True)
+        root.real(folder).chmod(0o755)
 
 
 def missing_folders(root: Root, paths: Sequence[str]) -> list[str]:

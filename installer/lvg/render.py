@@ -2,11 +2,12 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lvg.changes import Changes, FileChange
+from lvg.changes import Changes, Net
 from lvg.detect import Host
 from lvg.documents import diff_of
 from lvg.profiles import Profile, explain
@@ -16,6 +17,12 @@ from lvg.verify import Row
 
 _GREEN, _RED, _CYAN, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 _PATH_WIDTH = 32
+_SHUTDOWN = {
+    "shutdown": "asks every guest to shut down",
+    "suspend": "saves every guest to disk",
+    "destroy": "switches every guest off",
+}
+_BOOT = {"start": "libvirt-guests starts the guests that ran", "ignore": "only guests with autostart come up"}
 _OURS = (_GREEN, _RED, _CYAN, _RESET)
 _SPLIT = re.compile("(" + "|".join(map(re.escape, _OURS)) + ")")
 
@@ -93,37 +100,32 @@ def diff_lines(diff: str) -> list[str]:
     return [coloured(line, colours[line[0]]) if line[:1] in colours else line for line in diff.splitlines()]
 
 
-def outlook_lines(profile: Profile, *, stopvm: bool = True) -> list[str]:
+def outlook_lines(changes: Changes) -> list[str]:
     """Return, in a few lines, what will happen at the next shutdown and the next boot."""
-    if not stopvm or profile.stop["action"] == "none":
-        return [*_net_lines(profile), "Stop guests by hand: stopvm stop --now"] if stopvm else _net_lines(profile)
-    stop = profile.stop
+    profile, stop = changes.profile, changes.profile.stop
+    by_hand = "Stop guests by hand: stopvm stop --now"
+    if not changes.record.program:
+        return _net_lines(changes.net)
+    if stop["action"] == "none":
+        return [*_net_lines(changes.net), by_hand]
     if stop["action"] == "save":
         first = "every guest is saved to disk"
     else:
         again = f", again every {stop['resend']} s" if stop["resend"] else ""
-        first = f"every guest is asked to shut down ({_words(stop['methods'])}{again})"
-    after = _words(stop["on_timeout"], " or ").replace("leave", "left to libvirt-guests").replace("save", "saved")
+        first = f"every guest is asked to shut down\n  ({_words(stop['methods'])}{again})"
+    after = _words(stop["on_timeout"], ", else ").replace("leave", "left to libvirt-guests").replace("save", "saved")
     lines = [
-        f"At the next shutdown {first},",
-        f"  for up to {stop['timeout']} s each and {stop['budget']} s in all; one that does not end is then",
-        f"  {after.replace('destroy', 'switched off')}.",
+        f"At the next shutdown {first}, for up to {stop['timeout']} s",
+        f"  each and {stop['budget']} s in all. One that does not end is {after.replace('destroy', 'switched off')}.",
     ]
     if profile.guests:
-        lines.append(f"  {len(profile.guests)} rule(s) for single guests: lvg profiles {profile.name}")
-    boot = "the guests that ran come back" if stop["boot"] == "restore" else _boot_of_net(profile)
-    return [*lines, f"At the next boot {boot}.", "Stop guests by hand: stopvm stop --now"]
+        lines.append(f"  Rules for single guests: {len(profile.guests)}; lvg profiles {profile.name} shows them.")
+    boot = "the guests that ran come back" if stop["boot"] == "restore" else _BOOT[changes.net.boot]
+    return ["\n".join(lines), f"At the next boot {boot}.", by_hand]
 
 
-def _net_lines(profile: Profile) -> list[str]:
-    saves = profile.settings.get("ON_SHUTDOWN") != "shutdown"
-    does = "saves every guest to disk" if saves else "asks every guest to shut down"
-    return [f"At the next shutdown libvirt-guests {does}.", f"At the next boot {_boot_of_net(profile)}."]
-
-
-def _boot_of_net(profile: Profile) -> str:
-    starts = profile.settings.get("ON_BOOT") == "start"
-    return "libvirt-guests starts the guests that ran" if starts else "only guests with autostart come up"
+def _net_lines(net: Net) -> list[str]:
+    return [f"At the next shutdown libvirt-guests {_SHUTDOWN[net.shutdown]}.", f"At the next boot {_BOOT[net.boot]}."]
 
 
 def _words(value: object, last: str = " then ") -> str:
@@ -163,7 +165,11 @@ def unit_lines(unit: Unit) -> list[str]:
 def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[str]:
     """Return the whole answer of `lvg status`."""
     width = max((len(row.what) for row in rows), default=0)
-    lines = [f"profile {record.profile}: {record.summary}", f"applied {record.when} by: {' '.join(record.command)}", ""]
+    lines = [
+        f"profile {record.profile}: {record.summary}",
+        f"applied {record.when} by: {shlex.join(record.command)}",
+        "",
+    ]
     for row in rows:
         mark = coloured("ok   ", _GREEN) if row.state == "ok" else coloured("DRIFT", _RED)
         note = row.found if row.state == "ok" else f"{row.found} (expected {row.expected})"

@@ -19,6 +19,7 @@ from lvg.layout import (
     PACKAGED_PROGRAM,
     POLICY,
     dropin_path,
+    is_ours,
     unit_path,
 )
 from lvg.record import Record, load
@@ -32,7 +33,7 @@ class Survey:
     """What was found. `states` holds every path that we own or may want, inside the root.
 
     `guests` is how many are defined, `waiting_guests` what an old list of libvirt-guests names,
-    `vendor` where a distro package has put our units.
+    `vendor` where a distro package has put our units, `foreign_vendor` a stop unit of another package.
     """
 
     host: Host
@@ -46,6 +47,7 @@ class Survey:
     waiting_guests: tuple[str, ...]
     guests: int
     vendor: Mapping[str, str]
+    foreign_vendor: tuple[str, str] | None
     running: bool
     program: bytes
 
@@ -83,6 +85,7 @@ def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
         waiting_guests=neighbours.stale_list(root),
         guests=sum(name.endswith(".xml") for name in root.listdir(GUEST_DEFINITIONS)),
         vendor=vendor_units(root),
+        foreign_vendor=_foreign_vendor(root),
         running=systemd.running(root),
         program=bundle.program(),
     )
@@ -99,9 +102,16 @@ def _auto_shutdown(root: Root) -> dict[str, str]:
 
 
 def vendor_units(root: Root) -> dict[str, str]:
-    """Return the paths of our units where a distro package ships them; empty for a local install."""
+    """Return the paths of our units where a distro package of lvg ships them; empty for a local install."""
     found = {name: systemd.vendor_unit(root, name) for name in (units.SHUTDOWN, units.RESTORE)}
-    return found if all(found.values()) else {}
+    return found if all(path and is_ours(root.read(path) or b"") for path in found.values()) else {}
+
+
+def _foreign_vendor(root: Root) -> tuple[str, str] | None:
+    """Return path and text of a stop unit that a package other than lvg's has put there."""
+    path = systemd.vendor_unit(root, units.SHUTDOWN)
+    text = root.text(path) if path else None
+    return None if text is None or is_ours(text.encode("utf-8", "surrogateescape")) else (path, text)
 
 
 def program_path(packaged: bool) -> str:
@@ -114,7 +124,16 @@ def _own_paths() -> list[str]:
         dropin_path(unit, name) for unit in UNITS for name in (units.DROP_IN, units.OVERLAY_DROP_IN, units.LIFT_DROP_IN)
     ]
     links = [GUEST_LIST, OPENRC_LINK]
-    return [LOCAL_PROGRAM, POLICY, OVERLAY, *links, unit_path(units.SHUTDOWN), unit_path(units.RESTORE), *dropins]
+    return [
+        LOCAL_PROGRAM,
+        PACKAGED_PROGRAM,
+        POLICY,
+        OVERLAY,
+        *links,
+        unit_path(units.SHUTDOWN),
+        unit_path(units.RESTORE),
+        *dropins,
+    ]
 
 
 def _link_paths(found: Mapping[str, Unit]) -> list[str]:

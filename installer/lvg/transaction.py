@@ -16,16 +16,20 @@ from lvg.checkpoint import FOLDER, Checkpoint, Entry, load_all, mark, next_id, s
 from lvg.errors import LvgError
 from lvg.files import Root
 from lvg.filestate import ABSENT, capture, stage, swap_in
-from lvg.locking import no_signals, undo_on_signals
-from lvg.recovery import drop, missing_folders, undo
+from lvg.locking import InterruptedRunError, no_signals, too_late_for_signals
+from lvg.recovery import drop, make_folders, missing_folders, remove_folders, undo
 
 
 class Transaction(NamedTuple):
-    """What is done in one go. `last` are files that come after the check; `drops` become void."""
+    """What is done in one go. `last` are files that come after the check; `drops` become void.
+
+    `witnessed` are files that the run leaves as they are, noted in the checkpoint.
+    """
 
     files: tuple[FileChange, ...]
     acts: tuple[UnitAct, ...] = ()
     last: tuple[FileChange, ...] = ()
+    witnessed: tuple[FileChange, ...] = ()
     drops: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
@@ -35,19 +39,19 @@ def run(root: Root, transaction: Transaction, check: Callable[[], Sequence[str]]
 
     Raises LvgError with everything put back, and with each thing that could not be.
     """
-    with undo_on_signals():
-        checkpoint = _begin(root, transaction)
-        started: list[str] = []
-        try:
-            _swap_all(root, checkpoint.id, transaction.files)
-            _act(transaction.acts, started)
-            _insist(check())
-            _swap_all(root, checkpoint.id, transaction.last)
-            with no_signals():
-                marked = mark(root, checkpoint, "drop" if transaction.drops else "done", transaction.drops)
-        except BaseException as error:
-            _give_up(root, checkpoint, error, started)
-            raise
+    checkpoint = _begin(root, transaction)
+    started: list[str] = []
+    try:
+        _swap_all(root, checkpoint.id, transaction.files)
+        _act(transaction.acts, started)
+        _insist(check())
+        _swap_all(root, checkpoint.id, transaction.last)
+        with no_signals():
+            marked = mark(root, checkpoint, "drop" if transaction.drops else "done", transaction.drops)
+            too_late_for_signals()
+    except BaseException as error:
+        _give_up(root, checkpoint, error, started)
+        raise
     if marked.phase == "drop":
         with contextlib.suppress(OSError):  # the undo is done; the next run sweeps what is left of the checkpoints
             drop(root, marked)
@@ -56,7 +60,8 @@ def run(root: Root, transaction: Transaction, check: Callable[[], Sequence[str]]
 
 def _begin(root: Root, transaction: Transaction) -> Checkpoint:
     changes = (*transaction.files, *transaction.last)
-    entries = tuple(Entry(change.path, change.before, change.after.digest) for change in changes)
+    noted = (*transaction.witnessed, *changes)
+    entries = tuple(Entry(change.path, change.before, change.after.digest) for change in noted)
     when = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         root.real(FOLDER).mkdir(mode=0o700, exist_ok=True)
@@ -64,9 +69,10 @@ def _begin(root: Root, transaction: Transaction) -> Checkpoint:
         folders = tuple(missing_folders(root, [change.path for change in changes if change.after != ABSENT]))
         checkpoint = Checkpoint(identity, "open", when, transaction.command, entries, folders)
         save(root, checkpoint)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            root.real(FOLDER).rmdir()
+    except BaseException as error:
+        remove_folders(root, (FOLDER,))
+        if not isinstance(error, OSError):
+            raise
         what = f"the checkpoint cannot be written: {error.strerror}; nothing was changed"
         raise LvgError(what, f"Make room and write access below {FOLDER}.") from None
     return checkpoint
@@ -75,9 +81,7 @@ def _begin(root: Root, transaction: Transaction) -> Checkpoint:
 def _swap_all(root: Root, tag: str, changes: Sequence[FileChange]) -> None:
     path = ""
     try:
-        for folder in missing_folders(root, [change.path for change in changes if change.after != ABSENT]):
-            path = folder
-            root.real(folder).mkdir(mode=0o755, exist_ok=True)
+        make_folders(root, [change.path for change in changes if change.after != ABSENT])
         for change in changes:
             path = change.path
             stage(root.real(path, follow_last=False), change.after, tag)
@@ -115,7 +119,7 @@ def _insist(wrong: Sequence[str]) -> None:
 
 def _give_up(root: Root, checkpoint: Checkpoint, error: BaseException, started: Sequence[str]) -> None:
     failures = undo(root, checkpoint, foreign_too=False)
-    if isinstance(error, LvgError):
+    if isinstance(error, LvgError | InterruptedRunError):
         error.what += "; everything was put back" if not failures else f"; NOT put back: {'; '.join(failures)}"
         if started:
             error.what += f"; {', '.join(started)} stays started"

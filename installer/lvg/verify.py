@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 from lvg import envfile, units
 from lvg.errors import LvgError
-from lvg.layout import OVERLAY, POLICY, RECORD
+from lvg.filestate import FileState, dress
+from lvg.layout import PACKAGED_PROGRAM, RECORD
 from lvg.record import Record
 from lvg.survey import Survey
 from lvg.systemd import Unit
@@ -39,40 +40,42 @@ def drifted(found: tuple[Row, ...]) -> list[str]:
     return [f"{row.what} is {row.found}, expected {row.expected}" for row in found if row.state == "drift"]
 
 
-def _config_path(survey: Survey, record: Record) -> str:
-    return OVERLAY if record.delivery == "overlay" else survey.config_path
-
-
 def _settings(survey: Survey, record: Record) -> list[Row]:
-    path = _config_path(survey, record)
-    state = survey.state(path)
-    if state.kind == "absent":
-        return [Row(path, "present", "missing", "drift")]
+    counts = _row("the file that counts", record.config_file, survey.host.config_file)
+    rows = [counts] if counts.state == "drift" else []
+    state = survey.state(record.settings_path)
+    if state.kind != "file":
+        return [*rows, Row(record.settings_path, "present", "missing" if state.kind == "absent" else "a link", "drift")]
     try:
         found: Mapping[str, str | None] = envfile.sh_values(state.data, record.settings)
     except LvgError as error:
-        return [Row(path, "readable by sh", error.what, "drift")]
-    return [_row(key, value, found.get(key) or "not set") for key, value in record.settings.items()]
+        return [*rows, Row(record.settings_path, "readable by sh", error.what, "drift")]
+    return [*rows, *(_row(key, value, found.get(key) or "not set") for key, value in record.settings.items())]
 
 
 def _files(survey: Survey, record: Record) -> list[Row]:
-    config = _config_path(survey, record)
     found = []
     for path, digest in record.files.items():
-        if path in (config, RECORD):
+        if path in (record.settings_path, RECORD):
             continue  # its keys are ours, the file is the admin's
-        now = survey.state(path).digest
-        link = digest.startswith("link:")
-        word = "enabled" if link else "as applied"
-        other = "missing" if now == "absent" else "edited"
-        found.append(_row(path, word, word if now == digest else other))
+        now = survey.state(path)
+        word = "enabled" if digest.startswith("link:") else "as applied"
+        found.append(_row(path, word, _found(now, word, digest, record.modes.get(path, ""))))
     if record.delivery == "overlay":
-        now = survey.state(survey.config_path).digest
-        found.append(_row(survey.config_path, "as covered", "as covered" if now == record.covered else "changed"))
-    if POLICY in record.files and survey.state(POLICY).kind == "file":
-        mode = survey.state(POLICY).meta.mode
-        found.append(_row(f"{POLICY} mode", "0600", f"{mode:04o}"))
+        digest = survey.state(survey.config_path).digest
+        found.append(_row(survey.config_path, "as covered", "as covered" if digest == record.covered else "changed"))
+    if record.program == PACKAGED_PROGRAM:
+        runs = survey.state(PACKAGED_PROGRAM).meta.mode & 0o100 and survey.state(PACKAGED_PROGRAM).kind != "absent"
+        found.append(_row(PACKAGED_PROGRAM, "installed", "installed" if runs else "missing"))
     return found
+
+
+def _found(now: FileState, word: str, digest: str, mode: str) -> str:
+    if now.kind == "absent":
+        return "missing"
+    if now.digest != digest:
+        return "edited"
+    return word if not mode or dress(now) == mode else f"mode and owner {dress(now)}, not {mode}"
 
 
 def _units(survey: Survey, record: Record) -> list[Row]:

@@ -45,6 +45,8 @@ class FakeSession:
     pressed: dict[str, int] = field(default_factory=dict)
     events: Events | None = None
     opened: int = 0
+    ends: Callable[["FakeSession", str], None] | None = None  # what happens when a guest obeys, if libvirt is not well
+    account: str = ""  # what libvirt says later of a guest that ended
 
     def __post_init__(self) -> None:
         self.up = set(self.acts)
@@ -59,12 +61,13 @@ class FakeSession:
         acts = [(name, act) for name, act in self.acts.items() if name in self.up]
         return [Facts(f"uuid-{name}", name, self.uri, agent=bool(act.agent), **act.facts) for name, act in acts]
 
+    async def how_ended(self, guest: Facts) -> str:
+        return self.account
+
     def _request(self, guest: Facts, what: str) -> Act:
         self.log.append((guest.name, what))
         if self.breaks_at and len(self.log) == self.breaks_at:
-            assert self.events
-            self.unreachable = "Broken pipe"
-            self.events.closed(self.uri)
+            self.lose()
         if self.unreachable:
             raise LibvirtError(self.unreachable)
         if guest.name not in self.up:
@@ -72,9 +75,23 @@ class FakeSession:
         return self.acts[guest.name]
 
     def end(self, name: str, how: str) -> None:
-        assert self.events
         self.up.discard(name)
-        self.events.guest(self.uri, f"uuid-{name}", name, f"stopped:{how}")
+        self.tell(name, f"stopped:{how}")
+
+    def tell(self, name: str, what: str) -> None:
+        assert self.events
+        self.events.guest(self.uri, f"uuid-{name}", name, what)
+
+    def lose(self) -> None:
+        assert self.events
+        self.unreachable = "Broken pipe"
+        self.events.closed(self.uri)
+
+    def obey(self, name: str) -> None:
+        if self.ends:
+            self.ends(self, name)
+        else:
+            self.end(name, "clean")
 
     async def ask(self, guest: Facts, way: str) -> None:
         act = self._request(guest, way)
@@ -84,7 +101,7 @@ class FakeSession:
             raise LibvirtError(act.ask or "guest agent is not responding")
         self.pressed[guest.name] = self.pressed.get(guest.name, 0) + 1
         if way == "agent" or self.pressed[guest.name] == act.presses:
-            asyncio.get_running_loop().call_later(0.01, self.end, guest.name, "clean")
+            asyncio.get_running_loop().call_later(0.01, self.obey, guest.name)
 
     async def resume(self, guest: Facts) -> None:
         self._request(guest, "resume")
@@ -155,7 +172,11 @@ def play(tmp_path: Path) -> Callable[..., Played]:
     """Return a function that stops fake guests under a policy and returns what became of them."""
 
     def play(
-        acts: dict[str, Act], rules: Mapping[str, Any] | None = None, also: tuple[FakeSession, ...] = (), **session: Any
+        acts: dict[str, Act],
+        rules: Mapping[str, Any] | None = None,
+        also: tuple[FakeSession, ...] = (),
+        root: Path | None = None,
+        **session: Any,
     ) -> Played:
         fake, stream = FakeSession(acts, **session), io.StringIO()
         rule = policy.compile_policy({**QUICK, **(rules or {})})
@@ -164,7 +185,9 @@ def play(tmp_path: Path) -> Callable[..., Played]:
         async def run() -> int:
             report = Report(stream, prefix=True)
             keeper = Keeper(History(tmp_path), Record(started="now"), report)
-            return await Stop(rule, [fake, *also], keeper, report, Notifier(), least_save=0.5).run()
+            local = frozenset({fake.uri}) if root else frozenset()
+            stop = Stop(rule, [fake, *also], keeper, report, Notifier(), False, local, 0.5, root or tmp_path, 0.2)
+            return await stop.run()
 
         code = asyncio.run(asyncio.wait_for(run(), 20))
         newest = sorted(tmp_path.glob("history/*.json"))[-1]

@@ -195,6 +195,19 @@ def test_a_record_that_cannot_be_written_stops_no_stop(play, act, tmp_path, fake
     assert ended == ["g"]
 
 
+def test_a_guest_that_ends_while_we_look_around(play, act, monkeypatch, fake):
+    running = fake.running
+
+    async def look(self):
+        found = await running(self)
+        self.end("quick", "clean")
+        return found
+
+    monkeypatch.setattr(fake, "running", look)
+    played = play({"quick": act(), "g": act()})
+    assert (played.verdicts, played.asked("quick")) == ({"quick": "clean", "g": "clean"}, [])
+
+
 def test_libvirt_out_of_reach(play, act):
     played = play({"g": act()}, unreachable="Broken pipe")
     assert played.code == 3
@@ -240,7 +253,10 @@ def test_the_connection_goes_in_the_middle_and_does_not_come_back(play, act):
     assert "was lost" in played.said
 
 
-def test_the_connection_comes_back(play, act, monkeypatch, fake):
+@pytest.mark.parametrize(
+    ("account", "verdict"), [("clean", "clean"), ("destroyed", "destroyed"), ("saved", "saved"), ("", "lost")]
+)
+def test_the_connection_comes_back(play, act, monkeypatch, fake, account, verdict):
     opens = fake.open
 
     async def reopen(self, events):
@@ -250,8 +266,8 @@ def test_the_connection_comes_back(play, act, monkeypatch, fake):
         await opens(self, events)
 
     monkeypatch.setattr(fake, "open", reopen)
-    played = play({"a": act(presses=0)}, {"timeout": 5}, breaks_at=1)
-    assert played.verdicts == {"a": "clean"}
+    played = play({"a": act(presses=0)}, {"timeout": 5}, breaks_at=1, account=account)
+    assert played.verdicts == {"a": verdict}
     assert played.session.opened == 2
 
 

@@ -1,51 +1,57 @@
-"""The end of a QEMU process, told apart: libvirtd cleaned up behind it, or nobody did."""
+"""The end of a QEMU process, without libvirt."""
 
 import asyncio
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lvg.stopvm import watch
 
 
-def told(folder, after=None):
-    """Return what the watch tells, after `after` was called."""
-
-    async def run():
-        heard = asyncio.get_running_loop().create_future()
-        watch.when_process_ends("g", heard.set_result, folder)
-        if after:
-            asyncio.get_running_loop().call_later(0.1, after)
-        return await asyncio.wait_for(heard, 15)
-
-    return asyncio.run(run())
+@pytest.fixture
+def pid_file(tmp_path: Path) -> Path:
+    file = tmp_path / "run/libvirt/qemu/g.pid"
+    file.parent.mkdir(parents=True)
+    return file
 
 
 @pytest.fixture
-def qemu(tmp_path):
+def qemu(pid_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["sleep", "600"])
-    (tmp_path / "g.pid").write_text(f"{process.pid}\n")
+    pid_file.write_text(f"{process.pid}\n")
     yield process
     process.kill()
     process.wait()
 
 
-def test_ended_and_cleaned_up(tmp_path, qemu):
-    def end():
-        qemu.kill()
-        qemu.wait()
-        (tmp_path / "g.pid").unlink()
+def end(root, after=None, seconds=5.0):
+    async def run():
+        if after:
+            asyncio.get_running_loop().call_later(0.1, after)
+        return await asyncio.wait_for(watch.process_end("g", root), seconds)
 
-    assert told(tmp_path, end) == "clean"
-
-
-def test_killed_and_nobody_cleaned_up(tmp_path, qemu):
-    assert told(tmp_path, qemu.kill) == "lost"
+    return asyncio.run(run())
 
 
-def test_ended_before_we_looked(tmp_path, qemu):
+def test_a_process_that_ends(tmp_path, qemu):
+    assert end(tmp_path, qemu.kill)
+
+
+def test_a_process_that_runs_on(tmp_path, qemu):
+    with pytest.raises(TimeoutError):
+        end(tmp_path, seconds=0.3)
+
+
+def test_a_process_that_ended_before_we_looked(tmp_path, qemu, pid_file):
     qemu.kill()
     qemu.wait()
-    assert told(tmp_path) == "lost"
-    (tmp_path / "g.pid").unlink()
-    assert told(tmp_path) == "clean"
+    assert end(tmp_path)
+    pid_file.unlink()
+    assert end(tmp_path)
+
+
+def test_a_process_that_nobody_knows_of(tmp_path, pid_file):
+    pid_file.write_text("none\n")
+    assert not end(tmp_path)

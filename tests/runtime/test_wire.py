@@ -6,6 +6,7 @@ import json
 import pytest
 
 from lvg.stopvm import agent
+from lvg.stopvm.decide import Facts
 
 wire = pytest.importorskip("lvg.stopvm.wire", reason="needs libvirt")
 CHANNEL = "<channel type='unix'><target type='virtio' name='{}' state='{}'/></channel>"
@@ -29,10 +30,23 @@ def test_only_an_agent_that_listens_is_asked(xml, up):
     [
         (5, 0, "stopped:clean"), (5, 1, "stopped:destroyed"), (5, 2, "stopped:lost"), (5, 3, "stopped:moved"),
         (5, 4, "stopped:saved"), (5, 5, "stopped:lost"), (5, 99, "stopped:clean"), (2, 0, "started"), (3, 0, ""),
+        (4, 0, "resumed"), (6, 0, ""), (6, 1, "finished"), (6, 2, "killed"), (6, 99, ""),
     ],
 )  # fmt: skip
 def test_events(event, detail, what):
     assert wire.meaning(event, detail) == what
+
+
+@pytest.mark.parametrize(("end", "how"), [("shutdown", "clean"), ("destroy", "destroyed"), ("managedSave", "saved")])
+def test_how_a_guest_ended(end, how):
+    connection = wire.connect("test:///default")
+    guest = connection.lookupByName("test")
+    facts = Facts(guest.UUIDString(), "test")
+    assert wire.how_ended(connection, facts) == "", "it is up"
+    getattr(guest, end)()
+    assert wire.how_ended(connection, facts) == how
+    guest.undefineFlags(1)
+    assert wire.how_ended(connection, facts) == ""
 
 
 def test_a_command_goes_without_a_shell():

@@ -176,3 +176,72 @@ def test_quiet_says_nothing_and_version_is_one_line(debian: Any) -> None:
     assert (done.code, done.out, done.err) == (0, "", "")
     assert debian.run("lvg", "status", "--quiet").out == ""
     assert debian.install("--version").out.startswith("lvg ")
+
+
+def test_a_live_host_without_libvirt_guests_is_exit_8_with_the_package() -> None:
+    """A dry run on this very machine, in a mount namespace where its units and libvirt's scripts are hidden."""
+    places = "/run/systemd /usr/lib/systemd/system /lib/systemd/system /etc/systemd/system /usr/lib/libvirt /etc/init.d"
+    hide = f'for d in {places}; do if [ -d "$d" ]; then mount -t tmpfs none "$d"; fi; done'
+    run = f"exec /usr/bin/python3 {PROGRAM} --profile graceful --dry-run --distro debian"
+    flags = ["-m"] if os.geteuid() == 0 else ["-rm"]
+    done = subprocess.run(
+        ["unshare", *flags, "sh", "-c", f"{hide}; {run}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 8, done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    assert "libvirt-daemon" in done.stderr
+
+
+def _shell(host: Any, line: str) -> "subprocess.CompletedProcess[str]":
+    command = line.format(run=f"/usr/bin/python3 {PROGRAM} --profile graceful --root {host.root}")
+    return subprocess.run(["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "line", ["{run} | head -1", "{run} >/dev/full", "{run} >&-", "{run} 2>&-", "{run} <&- >&- 2>&-"]
+)
+def test_an_output_that_goes_nowhere_does_not_make_the_run_fail(debian: Any, line: str) -> None:
+    done = _shell(debian, line)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert debian.run("lvg", "status").code == 0
+
+
+def test_a_poor_locale_does_not_break_a_line(debian: Any) -> None:
+    debian.put("/etc/lvg/profiles/uml.toml", 'summary = "für Müller"\nextends = "graceful"\n')
+    program = str(CHECKOUT / "bin" / "lvg")
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "ascii"}
+    command = ["/usr/bin/python3", program, "profiles", "--root", str(debian.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "M\\xfcller" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--root", "--config-file"])
+def test_an_empty_root_is_not_the_live_host(option: str) -> None:
+    command = ["/usr/bin/python3", PROGRAM, "--profile", "graceful", "--dry-run", option, ""]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 or option == "--config-file"
+
+
+def test_an_umask_hides_no_folder(debian: Any) -> None:
+    before = os.umask(0o077)
+    try:
+        assert debian.install("--profile", "graceful").code == 0
+    finally:
+        os.umask(before)
+    for folder in ("etc/lvg", "etc/systemd/system/libvirt-guests.service.d"):
+        assert (debian.root / folder).stat().st_mode & 0o777 == 0o755
+    assert (debian.root / "var/lib/lvg").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_outlook_tells_what_the_kept_file_does(fake_host: Callable[..., Any]) -> None:
+    host = fake_host(text="ON_SHUTDOWN=suspend\nON_BOOT=start\n")
+    out = host.install("--profile", "graceful", "--keep").out
+    assert "libvirt-guests saves every guest to disk" in out
+    assert "the guests that ran" in out
+
+
+def test_a_product_is_refused_whatever_distro_is_named(debian: Any) -> None:
+    (debian.root / "etc/pve").mkdir()
+    _refused(debian, 7, "--profile", "graceful", "--distro", "debian")

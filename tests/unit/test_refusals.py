@@ -168,3 +168,31 @@ def test_a_unit_that_is_not_there_is_not_enabled(fake_host: Callable[..., Any]) 
 
 def survey_units() -> tuple[str, ...]:
     return (units.GUESTS, units.SHUTDOWN, units.RESTORE, units.TARGET)
+
+
+def test_an_owner_is_refused_where_the_kept_file_starts_guests(fake_host: Callable[..., Any]) -> None:
+    host = fake_host(text="ON_BOOT=start\n")
+    host.put("/usr/lib/systemd/system/pacemaker.service", "[Install]\nWantedBy=multi-user.target\n")
+    wants = host.root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    (wants / "pacemaker.service").symlink_to("/usr/lib/systemd/system/pacemaker.service")
+    assert "pacemaker" in _refused(host, "--keep")
+
+
+@pytest.mark.parametrize("text", [RECIPE, RECIPE + "# see also lvg-install\n"])
+@pytest.mark.parametrize("place", ["/usr/lib/systemd/system", "/etc/systemd/system"])
+def test_a_stop_unit_that_only_mentions_lvg_is_foreign(debian: Any, place: str, text: str) -> None:
+    debian.put(f"{place}/graceful-shutdown.service", text)
+    debian.put(f"{place}/graceful-restore.service", text)
+    assert "/root/stopvm.sh --all" in _refused(debian)
+    done = debian.install("--profile", "graceful", "--force")
+    assert done.code == 0, done.err
+    assert (debian.root / "usr/local/bin/stopvm").exists()
+
+
+def test_a_package_without_its_program_is_no_protection(debian: Any) -> None:
+    for unit, make in ((units.SHUTDOWN, units.graceful_shutdown), (units.RESTORE, units.graceful_restore)):
+        debian.put(f"/usr/lib/systemd/system/{unit}", make("/usr/bin/stopvm"))
+    done = debian.install("--profile", "graceful")
+    assert done.code == 1
+    assert "/usr/bin/stopvm is missing" in done.err

@@ -1,10 +1,11 @@
 """The text that is edited: the admin's own, found again under what earlier runs of lvg made of it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lvg import envfile
 from lvg.changes.types import Delivery
-from lvg.filestate import ABSENT, FileState
+from lvg.filestate import FileState
 from lvg.layout import OVERLAY
 from lvg.record import Record
 from lvg.survey import Survey
@@ -23,18 +24,27 @@ _OVERLAID = """\
 """
 
 
-class Base(NamedTuple):
-    """The text to edit, and `state`, what lies at `path` now.
+class Authored(NamedTuple):
+    """The admin's own text of a file; absent if lvg created the file.
 
-    `edited_since` says that somebody changed the file after the last apply; `drop` are keys of ours
-    that stand in the text and go unless they are wanted again.
+    `inherited` are settings of ours that stand in it all the same, with the values they have there: a run with
+    --force or --keep met them in a text that was edited after an apply. `edited_since` says that the text
+    was edited after the last one.
     """
+
+    state: FileState
+    inherited: Mapping[str, str]
+    edited_since: bool
+
+
+class Base(NamedTuple):
+    """The text to edit, and `state`, what lies at `path` now; the rest as in Authored."""
 
     path: str
     state: FileState
     text: bytes
     edited_since: bool
-    drop: tuple[str, ...]
+    inherited: Mapping[str, str]
 
 
 def first_state(survey: Survey, path: str) -> FileState:
@@ -46,33 +56,43 @@ def first_state(survey: Survey, path: str) -> FileState:
     return survey.state(path)
 
 
-def find_base(survey: Survey, delivery: Delivery) -> Base:
-    """Return the text to edit for this delivery."""
+def find_base(survey: Survey, delivery: Delivery, *, keep: bool) -> Base:
+    """Return the text to edit for this delivery. With `keep`, an overlay that was edited is edited on."""
     path = OVERLAY if delivery == "overlay" else survey.config_path
-    now, record = survey.state(path), survey.record
-    ours = record is not None and path in record.files
-    edited = record is not None and ours and record.files[path] != now.digest
-    inherited = record.inherited if record and ours else ()
-    if delivery == "overlay":
+    now, found = survey.state(path), authored(survey, path)
+    if delivery == "overlay" and not (keep and found.edited_since):
         text = _OVERLAID.format(covered=survey.config_path).encode() + covered_state(survey).data
-        return Base(path, now, text, edited, ())
-    if edited and record:
-        return Base(path, now, now.data, True, (*record.settings, *inherited))
-    if ours:
-        authored = last_authored(survey, path)
-        return Base(path, now, authored.data if authored.kind == "file" else _CREATED, False, inherited)
-    return Base(path, now, now.data if now.kind == "file" else _CREATED, False, ())
+        return Base(path, now, text, found.edited_since, {})
+    text = found.state.data if found.state.kind == "file" else _CREATED
+    return Base(path, now, text, found.edited_since, found.inherited)
+
+
+def authored(survey: Survey, path: str) -> Authored:
+    """Find the admin's own text of `path` under what earlier runs made of it."""
+    now, record = survey.state(path), survey.record
+    if record is None or path not in record.files:
+        return Authored(now, {}, False)
+    if record.files[path] != now.digest:
+        return Authored(now, {**record.inherited, **record.settings}, True)
+    return Authored(_last_authored(survey, path), record.inherited, False)
+
+
+def without_ours(found: Authored) -> FileState:
+    """Return the admin's text with our settings taken out of it."""
+    if found.state.kind != "file" or not found.inherited:
+        return found.state
+    data = envfile.edit(found.state.data, {}, tuple(found.inherited)).data
+    return FileState("file", data, meta=found.state.meta)
 
 
 def covered_state(survey: Survey) -> FileState:
-    """Return the text under an overlay: the admin's own, without what an earlier run edited into it."""
-    edited_by_us = survey.record is not None and survey.config_path in survey.record.files
-    return last_authored(survey, survey.config_path) if edited_by_us else survey.state(survey.config_path)
+    """Return the file under an overlay: the admin's own, without what an earlier run edited into it."""
+    return without_ours(authored(survey, survey.config_path))
 
 
-def last_authored(survey: Survey, path: str) -> FileState:
+def _last_authored(survey: Survey, path: str) -> FileState:
     """Return the last text of `path` that was not ours: the first one, or one that a forced run met."""
-    found, last = ABSENT, ""
+    found, last = survey.state(path), ""
     for checkpoint in survey.checkpoints:
         for entry in checkpoint.entries:
             if entry.path == path:
@@ -86,6 +106,6 @@ def as_applied(survey: Survey, path: str, record: Record) -> bytes:
     if path == OVERLAY:
         text = _OVERLAID.format(covered=survey.config_path).encode() + covered_state(survey).data
     else:
-        authored = last_authored(survey, path)
-        text = authored.data if authored.kind == "file" else _CREATED
-    return envfile.edit(text, record.settings).data
+        state = _last_authored(survey, path)
+        text = state.data if state.kind == "file" else _CREATED
+    return envfile.edit(text, record.settings, [key for key in record.inherited if key not in record.settings]).data

@@ -4,17 +4,18 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from lvg import __version__, units
+from lvg.changes.acts import RUNNING, list_notes, moved_list, reload, starts
+from lvg.changes.base import authored, first_state, without_ours
 from lvg.changes.config import ConfigPart, config_part
 from lvg.changes.own import links, own_files
+from lvg.changes.paths import file_change
 from lvg.changes.refusals import forced, is_foreign, refusals
-from lvg.changes.types import Action, Changes, FileChange, UnitAct, Wish
-from lvg.filestate import ABSENT, FileState
+from lvg.changes.types import Changes, FileChange, Wish
+from lvg.filestate import ABSENT, FileState, dress
 from lvg.layout import (
     GUEST_LIST,
     LOCAL_PROGRAM,
     OVERLAY,
-    POLICY,
-    UNIT_DIR,
     unit_path,
 )
 from lvg.profiles import Profile, worst_case_seconds
@@ -22,7 +23,6 @@ from lvg.record import Record
 from lvg.survey import Survey, program_path
 
 _LIMIT_SECONDS = 29 * 60  # systemd cuts a host shutdown off after 30 minutes (JobTimeoutSec of poweroff.target)
-_RUNNING = ("active", "activating", "reloading")
 
 
 def compute(wish: Wish, survey: Survey, profile: Profile) -> Changes:
@@ -35,21 +35,23 @@ def compute(wish: Wish, survey: Survey, profile: Profile) -> Changes:
     enabling = links(survey) if wish.enable else {}
     wanted = {**config.files, **own, **{path: state for path, (_, state) in enabling.items()}}
     returned = _returned(survey, wanted)
-    acts = _starts(wish, survey)
-    moved = _moved_list(survey, acts)
+    acts = starts(wish, survey)
+    moved = moved_list(survey, acts)
     units_by_path = {path: unit for path, (unit, _) in enabling.items()}
     files = _file_changes(survey, {**wanted, **returned, **moved}, units_by_path)
     record = _record(wish, survey, config, wanted)
-    ours = [*own, *returned]
+    checked = _checked(survey, config, [*own, *enabling, *returned])
     return Changes(
         profile=config.profile,
         delivery=config.delivery,
         files=files,
-        acts=(*_reload(survey, files), *acts),
-        conflicts=(*config.conflicts, *refusals(wish, survey, config.profile, _checked(survey, config, ours))),
-        warnings=(*_warnings(survey, config), *forced(wish, survey, config.profile, _checked(survey, config, ours))),
-        notes=(*config.notes, *_list_notes(survey, moved)),
+        acts=(*reload(survey, files), *acts),
+        conflicts=(*config.conflicts, *refusals(wish, survey, config, checked)),
+        warnings=(*_warnings(survey, config), *forced(wish, survey, config, checked)),
+        notes=(*config.notes, *list_notes(survey, moved)),
         record=record,
+        net=config.net,
+        unchanged=_unchanged(survey, config, files),
         remember=survey.record is None or not record.same_wish_as(survey.record),
     )
 
@@ -70,38 +72,32 @@ def _returned(survey: Survey, wanted: Mapping[str, FileState]) -> dict[str, File
     """
     if survey.record is None:
         return {}
-    first: dict[str, FileState] = {}
-    for checkpoint in survey.checkpoints:
-        for entry in checkpoint.entries:
-            first.setdefault(entry.path, entry.before)
     shadowing = {LOCAL_PROGRAM, unit_path(units.SHUTDOWN), unit_path(units.RESTORE)} if survey.packaged else set()
     gone = [path for path in survey.record.files if path not in wanted]
-    return {path: ABSENT if path in shadowing else first.get(path, ABSENT) for path in gone}
+    return {
+        path: ABSENT if path in shadowing else _as_it_was(survey, path) for path in gone if not _moved(survey, path)
+    }
 
 
-def _starts(wish: Wish, survey: Survey) -> tuple[UnitAct, ...]:
-    if not wish.start or not survey.running or survey.host.init != "systemd":
-        return ()
-    net, ours = survey.units[units.GUESTS], survey.units[units.SHUTDOWN]
-    found = []
-    if net.load == "loaded" and net.active not in _RUNNING:
-        found.append(UnitAct("start", units.GUESTS, "only a started unit acts at shutdown"))
-    if ours.active not in _RUNNING:
-        found.append(UnitAct("start", units.SHUTDOWN, "only a started unit acts at shutdown"))
-    return tuple(found)
+def _as_it_was(survey: Survey, path: str) -> FileState:
+    """Return what a path was without lvg; of the settings file, the admin's own text as it is by now."""
+    config = survey.record is not None and path == survey.record.settings_path and path != OVERLAY
+    return without_ours(authored(survey, path)) if config else first_state(survey, path)
 
 
-def _moved_list(survey: Survey, acts: Iterable[UnitAct]) -> dict[str, FileState]:
-    """Starting libvirt-guests with ON_BOOT=start boots every guest on an old list, so the list goes first."""
-    starts_net = any(act.unit == units.GUESTS for act in acts)
-    return {GUEST_LIST: ABSENT} if starts_net and survey.state(GUEST_LIST).kind != "absent" else {}
+def _moved(survey: Survey, path: str) -> bool:
+    """True if the admin has put a link in place of the settings file: then the file that it leads to is edited."""
+    return survey.record is not None and path == survey.record.settings_path and survey.state(path).kind == "link"
 
 
-def _list_notes(survey: Survey, moved: Mapping[str, FileState]) -> tuple[str, ...]:
-    if not moved:
-        return ()
-    guests = ", ".join(survey.waiting_guests) or "no guest"
-    return (f"an old list of libvirt-guests goes into the checkpoint, so that starting it starts nothing: {guests}",)
+def _unchanged(survey: Survey, config: ConfigPart, files: Iterable[FileChange]) -> tuple[FileChange, ...]:
+    """Return the settings files that already are as wished: the checkpoint notes that the admin wrote them so."""
+    changed = {change.path for change in files}
+    return tuple(
+        FileChange("write", path, survey.state(path), survey.state(path), "is as wished already")
+        for path in config.files
+        if path not in changed
+    )
 
 
 def _file_changes(
@@ -115,37 +111,6 @@ def _file_changes(
     return tuple(found)
 
 
-def file_change(path: str, before: FileState, after: FileState, unit: str = "") -> FileChange:
-    """Return the change of one path, with the action and the reason that people read."""
-    link = "link" in (before.kind, after.kind)
-    unit = unit or (path.rsplit("/", 1)[-1] if link else "")
-    action: Action = "write"
-    if after.kind == "absent":
-        action = "disable" if link else "remove"
-    elif after.kind == "link":
-        action = "enable"
-    return FileChange(action, path, before, after, _reason(path, action), unit)
-
-
-def _reason(path: str, action: Action) -> str:
-    reasons = {
-        LOCAL_PROGRAM: "the program that stops guests",
-        POLICY: "what stopvm does with whom",
-        OVERLAY: "the settings of libvirt-guests, laid over the package's file",
-        GUEST_LIST: "an old list: starting libvirt-guests would start these guests",
-    }
-    if action in ("enable", "disable"):
-        return "comes up at boot" if action == "enable" else "no longer comes up at boot"
-    if path.startswith(f"{UNIT_DIR}/"):
-        return "protection of a unit" if ".d/" in path else "calls stopvm"
-    return reasons.get(path, "the settings of libvirt-guests")
-
-
-def _reload(survey: Survey, files: Iterable[FileChange]) -> tuple[UnitAct, ...]:
-    touched = any(change.path.startswith(f"{UNIT_DIR}/") for change in files)
-    return (UnitAct("reload", "", "systemd reads the changed units"),) if touched and survey.running else ()
-
-
 def _warnings(survey: Survey, config: ConfigPart) -> tuple[str, ...]:
     found = [*survey.host.disagreements, *config.warnings]
     if not survey.host.service.installed:
@@ -157,7 +122,7 @@ def _warnings(survey: Survey, config: ConfigPart) -> tuple[str, ...]:
         what = f"in the worst case a shutdown takes {worst} s, and systemd cuts it off after 1800 s"
         found.append(f"{what}: set PARALLEL_SHUTDOWN above 1, or a smaller SHUTDOWN_TIMEOUT or budget")
     net = survey.units.get(units.GUESTS)
-    if survey.running and net and net.active in _RUNNING and survey.state(GUEST_LIST).kind != "absent":
+    if survey.running and net and net.active in RUNNING and survey.state(GUEST_LIST).kind != "absent":
         found.append(f"{GUEST_LIST} is an old list that keeps libvirt-guests from stopping guests: move it away")
     return tuple(found)
 
@@ -173,6 +138,9 @@ def _record(wish: Wish, survey: Survey, config: ConfigPart, wanted: Mapping[str,
         command=wish.command,
         delivery=config.delivery,
         config_file=survey.host.config_file,
+        settings_path=next(iter(config.files)),
+        asked_distro=wish.distro,
+        asked_config=wish.config_file,
         dialect=survey.host.dialect,
         init=survey.host.init,
         net=survey.units[units.GUESTS].load if systemd_host else "",
@@ -182,7 +150,10 @@ def _record(wish: Wish, survey: Survey, config: ConfigPart, wanted: Mapping[str,
         start=wish.start and survey.host.root.live,
         settings=dict(config.settings),
         kept=dict(config.kept),
-        inherited=config.inherited,
+        inherited=dict(config.inherited),
         files={path: state.digest for path, state in wanted.items()},
+        modes={
+            path: dress(state) for path, state in wanted.items() if state.kind == "file" and path not in config.files
+        },
         covered=config.covered,
     )

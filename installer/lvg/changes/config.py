@@ -1,14 +1,16 @@
 """What has to change in the libvirt-guests file: in the file itself, or in the overlay that covers it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lvg import envfile, settings, units
 from lvg.changes.base import Base, as_applied, covered_state, find_base, first_state
+from lvg.changes.net import Net, net_of
 from lvg.changes.types import Conflict, Delivery, Wish
 from lvg.errors import UsageError
-from lvg.filestate import FileState, file_state
-from lvg.layout import dropin_path
+from lvg.filestate import FileState, Meta, file_state
+from lvg.layout import OVERLAY, dropin_path
 from lvg.profiles import Profile, yield_to
 from lvg.survey import Survey
 
@@ -17,7 +19,7 @@ from lvg.survey import Survey
 class ConfigPart:
     """The libvirt-guests file after the run, and what the run then owns in it.
 
-    `files` are wanted states by path; `in_force` are all settings that sh will see, upstream names.
+    `files` are wanted states by path; `in_force` are all settings that sh will see in the file.
     """
 
     delivery: Delivery
@@ -25,9 +27,10 @@ class ConfigPart:
     files: Mapping[str, FileState]
     settings: Mapping[str, str]
     kept: Mapping[str, str]
-    inherited: tuple[str, ...]
+    inherited: Mapping[str, str]
     covered: str
     in_force: Mapping[str, str]
+    net: Net
     conflicts: tuple[Conflict, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
@@ -39,18 +42,19 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
     Raises UsageError for a setting that this host cannot have, LvgError for a file that sh cannot read.
     """
     delivery = _delivery(wish, survey)
-    base = find_base(survey, delivery)
+    base = find_base(survey, delivery, keep=wish.keep)
     wanted = _wanted(survey, profile)
     kept = _kept(survey, base, wanted) if wish.keep else {}
     profile, kept_notes = yield_to(profile, kept)
     translation = settings.to_dialect(wanted, survey.host.dialect)
     owned = {key: value for key, value in translation.values.items() if key not in kept}
-    drop = tuple(key for key in base.drop if key not in owned and key not in kept)
-    first = survey.record is None or base.edited_since  # then what the admin had set is reported
+    drop = tuple(key for key in base.inherited if key not in owned and key not in kept)
+    first = (
+        survey.record is None or base.edited_since or bool(survey.record.kept)
+    )  # then what the admin had set is reported
     every = (*settings.SETTINGS, *settings.OPENRC_KEYS)
     edit = envfile.checked_edit(base.text, owned, drop, every, before=first)
-    meta = base.state.meta if base.state.kind == "file" else file_state(b"").meta
-    files = {base.path: FileState("file", edit.data, meta=meta)}
+    files = {base.path: FileState("file", edit.data, meta=_meta(survey, base))}
     if delivery == "overlay":
         text = units.overlay_dropin(survey.config_path)
         files[dropin_path(units.GUESTS, units.OVERLAY_DROP_IN)] = file_state(text.encode())
@@ -61,9 +65,10 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
         files=files,
         settings=owned,
         kept=kept,
-        inherited=_inherited(survey, base, owned),
+        inherited=base.inherited,
         covered=covered_state(survey).digest if delivery == "overlay" else "",
         in_force=in_force,
+        net=net_of(in_force, survey.host),
         conflicts=_edited_by_hand(wish, survey, base),
         warnings=tuple(settings.problems(survey.host.dialect, _admins_own(in_force, owned, survey.host.dialect))),
         notes=(*(_was(edit.was, owned) if first else ()), *translation.notes, *edit.notes, *kept_notes),
@@ -73,6 +78,8 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
 def _delivery(wish: Wish, survey: Survey) -> Delivery:
     if not wish.overlay:
         return "edit"
+    if not re.fullmatch(r"[\w./+@-]+", survey.config_path):
+        raise UsageError(f"--overlay cannot cover {survey.config_path!r}", "Run again without --overlay.")
     if survey.host.init != "systemd":
         raise UsageError("--overlay needs systemd", "Run again without --overlay: the file itself is then edited.")
     first = first_state(survey, survey.config_path)
@@ -93,15 +100,15 @@ def _wanted(survey: Survey, profile: Profile) -> dict[str, str]:
 
 def _kept(survey: Survey, base: Base, wanted: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that the admin has set: --keep leaves them alone."""
-    ours = survey.record.settings if survey.record else {}
-    inherited = {key: ours[key] for key in base.drop if key in ours}
     targets = settings.to_dialect(wanted, survey.host.dialect).values
     found = envfile.sh_values(base.text, targets)
-    return {key: value for key, value in found.items() if value is not None and inherited.get(key) != value}
+    return {key: value for key, value in found.items() if value is not None and base.inherited.get(key) != value}
 
 
-def _inherited(survey: Survey, base: Base, owned: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(sorted({*base.drop, *owned})) if base.edited_since else base.drop
+def _meta(survey: Survey, base: Base) -> Meta:
+    """Return owner, mode and attributes of the file: as it is, or as the file that it covers."""
+    states = (base.state, covered_state(survey)) if base.path == OVERLAY else (base.state,)
+    return next((state.meta for state in states if state.kind == "file"), file_state(b"").meta)
 
 
 def _admins_own(in_force: Mapping[str, str], owned: Mapping[str, str], dialect: str) -> dict[str, str]:

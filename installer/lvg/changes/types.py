@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from lvg.changes.net import Net
 from lvg.filestate import FileState
 from lvg.profiles import Profile
 from lvg.record import Record
@@ -20,6 +21,8 @@ class Wish:
     force: bool = False
     enable: bool = True
     start: bool = True
+    distro: str = ""
+    config_file: str = ""
     command: tuple[str, ...] = ()
 
 
@@ -53,7 +56,10 @@ class Conflict(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes:
-    """Everything that one run does to the host, in this order: files, then unit acts, then the record."""
+    """Everything that one run does to the host, in this order: files, then unit acts, then the record.
+
+    `unchanged` are settings files that are as wished already; `net` is what libvirt-guests itself will do.
+    """
 
     profile: Profile
     delivery: Delivery
@@ -63,6 +69,8 @@ class Changes:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     record: Record
+    net: Net
+    unchanged: tuple[FileChange, ...]
     remember: bool
 
     @property

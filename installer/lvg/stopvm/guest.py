@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from . import decide, hooks
 from .calls import CallTimeoutError
 from .decide import Facts
+from .ending import Ending
 from .policy import Command, GuestPolicy
 from .report import Report
 from .session import LibvirtError, Session
@@ -24,22 +25,15 @@ class GuestStop:
         self.settled = asyncio.Event()  # there is a verdict
         self._session = session
         self._saves = saves
-        self._gone = asyncio.Event()
-        self._how = ""
+        self.ending = Ending()
         self._tried: list[str] = []
         self._method = ""
         self._report = Report()
 
-    def ended(self, how: str) -> None:
-        """Take the news that the guest ended: clean, saved, destroyed, lost or moved. The first news counts."""
-        if not self._gone.is_set():
-            self._how = how
-            self._gone.set()
-
     @property
     def gone(self) -> bool:
         """True if it is known to have ended."""
-        return self._gone.is_set()
+        return self.ending.gone.is_set()
 
     async def stop(self, time: Time, report: Report) -> Verdict:
         """Stop it, and return what became of it; never raises."""
@@ -120,7 +114,7 @@ class GuestStop:
                 return  # only the agent is wanted, and it does not do it
         while not self.gone and clock() < deadline:
             pause = decide.next_press(self.policy, presses) if press else None
-            await self._wait(min(deadline, clock() + pause) - clock() if pause else deadline - clock())
+            await self.ending.wait(min(deadline, clock() + pause) - clock() if pause else deadline - clock())
             if not self.gone and clock() < deadline and await self._request("acpi", deadline - clock()):
                 self._method, presses = "acpi", presses + 1
 
@@ -135,22 +129,25 @@ class GuestStop:
                 return "saved", False
             if step == "destroy" and await self._destroy():
                 return "destroyed", False
-        if self.gone:
-            return self._ended_verdict()
-        return "left", False
+        await self.ending.last_news()
+        return self._ended_verdict() if self.gone else ("left", False)
 
     def _ended_verdict(self) -> tuple[str, bool]:
-        if self._how == "moved":
+        how = self.ending.how
+        if how == "lost":
+            self._tried.append("its process ended, with no sign that the guest shut down")
+        if how == "moved":
             self._tried.append("it moved to another host")
             self._method = MOVED
             return "clean", True
-        return self._how, self._how in ("clean", "saved")
+        return how, how in ("clean", "saved")
 
     async def _save(self, time: Time) -> bool:
         """True if the guest is saved now."""
         if why := decide.why_not_save(self.facts):
             self._tried.append(f"save: {why}")
             return False
+        self.ending.save_asked = True
         clock = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(max(time.all - clock(), time.least_save)), self._saves:
@@ -160,26 +157,26 @@ class GuestStop:
         except TimeoutError:
             self._tried.append("save: no time left")
             done = False
-        if done or self._how == "saved":
+        if done:
+            self.ending.settle("saved")
+        if self.ending.how == "saved":
             self._method = "save"
-            self.ended("saved")
-            return True
-        return False
+        return self.ending.how == "saved"
 
     async def _destroy(self) -> bool:
         for graceful in (True, False):
             ending = self._session.destroy(self.facts, graceful)
             if await self._try("destroy", ending, _DESTROYED_WITHIN, until_gone=False):
                 self._method = "destroy"
-                self.ended("destroyed")
+                self.ending.settle("destroyed")
             if self.gone:
-                return self._how == "destroyed"
+                return self.ending.how == "destroyed"
         return False
 
     async def _try(self, what: str, request: Awaitable[None], seconds: float = 30.0, until_gone: bool = True) -> bool:
         """True if the request was taken. What it fails with is noted; a guest that ends meanwhile ends the waiting."""
         task = asyncio.ensure_future(request)
-        gone = asyncio.ensure_future(self._gone.wait() if until_gone else asyncio.Event().wait())
+        gone = asyncio.ensure_future(self.ending.gone.wait() if until_gone else asyncio.Event().wait())
         try:
             await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not task.done() and not self.gone:
@@ -188,6 +185,7 @@ class GuestStop:
                 task.result()
             return True
         except (LibvirtError, CallTimeoutError) as error:
+            await self.ending.last_news()
             if not self.gone:
                 self._tried.append(f"{what}: {error}")
                 self._report.warning(f"{self.facts.name}: {what}: {error}")
@@ -195,9 +193,3 @@ class GuestStop:
         finally:
             gone.cancel()
             task.cancel()
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._gone.wait(), max(seconds, 0.0))
-        except TimeoutError:
-            return

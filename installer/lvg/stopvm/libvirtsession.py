@@ -13,7 +13,6 @@ from functools import partial
 from typing import TypeVar
 
 import libvirt
-import libvirt_qemu
 
 from . import agent, wire
 from .calls import Calls, CallTimeoutError
@@ -24,7 +23,7 @@ from .session import Events, LibvirtError, UnreachableError
 T = TypeVar("T")
 _QUICK = 15.0  # seconds for a call that only asks libvirtd itself
 _LIST = 60.0
-_PING = 5  # seconds a guest agent has to answer a ping
+_PING = 7.0  # seconds for a ping; libvirt itself waits 5 for the agent's answer
 _AGENT = 15.0  # seconds until an agent that was pinged must have taken the order
 _DESTROY = 40.0  # libvirt itself waits 15 s for SIGTERM and 15 s for SIGKILL, longer with host devices
 _START = 600.0  # a saved guest reads all of its memory back
@@ -79,12 +78,11 @@ class LibvirtSession:
 
     async def running(self) -> list[Facts]:
         """Return all active guests."""
+        return await self._call(_LIST, lambda: wire.running(self._connection, self.uri))
 
-        def running(connection: "libvirt.virConnect") -> list[Facts]:
-            domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-            return [found for domain in domains if (found := wire.facts(domain, self.uri))]
-
-        return await self._call(_LIST, lambda: running(self._connection))
+    async def how_ended(self, guest: Facts) -> str:
+        """Return how an inactive guest ended; "" if libvirt does not know."""
+        return await self._call(_QUICK, lambda: wire.how_ended(self._connection, guest))
 
     async def ask(self, guest: Facts, way: str) -> None:
         """Ask by the agent, or by ACPI (with a driver other than QEMU's: by what it has for a shutdown)."""
@@ -141,16 +139,16 @@ class LibvirtSession:
 
     async def ping(self, guest: Facts) -> None:
         """Return if the guest's agent answers within seconds."""
-        await self._slow(guest, _PING + 2.0, partial(_agent, agent.PING))
+        await self._slow(guest, _PING, partial(wire.ask_agent, agent.PING))
 
     async def execute(self, guest: Facts, command: Command, seconds: float) -> tuple[int, str]:
         """Run a command in the guest by its agent; return its exit code and output."""
         pause = 0.1
         try:
             async with asyncio.timeout(seconds):
-                pid = agent.started(await self._slow(guest, _AGENT, partial(_agent, agent.execute(command))))
+                pid = agent.started(await self._slow(guest, _AGENT, partial(wire.ask_agent, agent.execute(command))))
                 while True:
-                    reply = await self._slow(guest, _AGENT, partial(_agent, agent.ask_status(pid)))
+                    reply = await self._slow(guest, _AGENT, partial(wire.ask_agent, agent.ask_status(pid)))
                     if (done := agent.finished(reply)) is not None:
                         return done
                     await asyncio.sleep(pause)
@@ -195,7 +193,3 @@ class LibvirtSession:
         except UnreachableError:
             return self._connection
         return self._own.connection
-
-
-def _agent(command: str, domain: "libvirt.virDomain") -> str:
-    return str(libvirt_qemu.qemuAgentCommand(domain, command, _PING, 0))

@@ -20,8 +20,9 @@ class UnreachableError(LibvirtError):
 class Events:
     """Whom to tell. Both are called in the asyncio loop's thread.
 
-    `guest(uri, uuid, name, what)`: what is "started", "agent" (its guest agent came up) or "stopped:HOW", where
-    HOW is clean, saved, destroyed, lost or moved. `closed(uri)`: the connection is gone.
+    `guest(uri, uuid, name, what)`: what is "started", "agent" (its guest agent came up), "finished" (it shut itself
+    down, its process still has to end), "killed" (its process got a signal), "resumed" or "stopped:HOW", where HOW is
+    clean, saved, destroyed, lost or moved. `closed(uri)`: the connection is gone.
     """
 
     guest: Callable[[str, str, str, str], None]
@@ -39,6 +40,9 @@ class Session(Protocol):
 
     async def running(self) -> list[Facts]:
         """Return all active guests."""
+
+    async def how_ended(self, guest: Facts) -> str:
+        """Return how a guest that is no longer active ended, as in "stopped:HOW"; "" if libvirt does not know."""
 
     async def ask(self, guest: Facts, way: str) -> None:
         """Ask a guest to shut down by "agent" (pinged first) or "acpi"."""

@@ -4,22 +4,22 @@ import asyncio
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import decide, hostdown
 from .calls import CallTimeoutError
 from .decide import Facts
+from .ending import ROOT
 from .guest import GuestStop
 from .keeper import Keeper
 from .notify import EXTEND_BY, EXTEND_EVERY, Notifier
 from .policy import Policy
+from .reconnect import Reconnect
 from .report import Report
 from .session import Events, LibvirtError, Session
 from .verdict import Time, Verdict
-from .watch import when_process_ends
 
 SAVES_AT_ONCE = 4  # they compete for one disk
-_RECONNECT_EVERY = 2.0  # seconds
-_LAST_NEWS = 1.0  # seconds in which it is found out that the last guest ended with the connection
 
 
 @dataclass
@@ -34,8 +34,10 @@ class Stop:
     host_goes_down: bool = False
     local: frozenset[str] = frozenset()  # URIs whose guests are processes of this host
     least_save: float = 30.0
+    root: Path = ROOT
+    grace: float = 1.5  # seconds that libvirt's last words may come after the end of the connection
     _guests: dict[tuple[str, str], GuestStop] = field(default_factory=dict)
-    _ended: dict[tuple[str, str], str] = field(default_factory=dict)  # news that came before we knew the guest
+    _early: list[tuple[str, str, str, str]] = field(default_factory=list)  # news that came before we knew the guest
     _real: set[str] = field(default_factory=set)
     _unreachable: list[str] = field(default_factory=list)
     _reconnects: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -67,8 +69,9 @@ class Stop:
             self._guests[facts.uri, facts.uuid] = guest
         self.keeper.fill((guest.facts for guest in self._guests.values()), self._out_of_reach())
         await self.keeper.begin()
-        for key in self._ended.keys() & self._guests.keys():
-            self._guests[key].ended(self._ended[key])
+        early, self._early = self._early, []
+        for news in early:
+            self._on_guest(*news)
         await self._stop_all()
         verdicts = [(entry.verdict, entry.wanted) for entry in self.keeper.record.guests]
         code = decide.exit_code(verdicts, bool(self._unreachable))
@@ -150,45 +153,21 @@ class Stop:
             say(f"{line}{f': {detail}' if detail else ''}")
 
     def _on_guest(self, uri: str, uuid: str, name: str, what: str) -> None:
-        kind, _, how = what.partition(":")
-        guest = self._guests.get((uri, uuid))
-        if kind == "stopped":
-            guest.ended(how) if guest else self._ended.__setitem__((uri, uuid), how)
-        elif kind == "started" and guest is None and self._guests:
+        if guest := self._guests.get((uri, uuid)):
+            guest.ending.hear(what)
+        elif not self._guests:
+            self._early.append((uri, uuid, name, what))
+        elif what == "started":
             self.report.warning(f"{name} was started during the stop; it is left to libvirt-guests")
 
     def _on_closed(self, uri: str) -> None:
         """Take the loss of a connection. After the last guest it is no error: systemd stops libvirtd then."""
-        if any(not guest.settled.is_set() for guest in self._at(uri)):
-            self._reconnects.add(asyncio.ensure_future(self._reconnect(uri)))
-
-    def _at(self, uri: str) -> list[GuestStop]:
-        return [guest for guest in self._guests.values() if guest.facts.uri == uri]
-
-    async def _reconnect(self, uri: str) -> None:
-        """The connection went while guests were on their way down: get it back, and watch their processes meanwhile.
-
-        Without either, a guest is left at its deadline. This is the place for talking to QEMU itself.
-        """
-        session = next(session for session in self.sessions if session.uri == uri)
-        if uri in self.local:
-            for guest in self._at(uri):
-                when_process_ends(guest.facts.name, guest.ended)
-        await asyncio.sleep(_LAST_NEWS)
-        if all(guest.gone for guest in self._at(uri)):
-            return
-        self.report.err(f"the connection to libvirt at {uri} was lost while guests were stopping")
-        while not all(guest.settled.is_set() for guest in self._at(uri)):
-            try:
-                await session.open(Events(self._on_guest, self._on_closed))
-                running = {facts.uuid for facts in await session.running()}
-            except (LibvirtError, CallTimeoutError):
-                await asyncio.sleep(_RECONNECT_EVERY)
-                continue
-            for guest in self._at(uri):
-                if guest.facts.uuid not in running:
-                    guest.ended("clean")
-            return
+        guests = [guest for guest in self._guests.values() if guest.facts.uri == uri]
+        if any(not guest.settled.is_set() for guest in guests):
+            session = next(session for session in self.sessions if session.uri == uri)
+            events, root = Events(self._on_guest, self._on_closed), self.root if uri in self.local else None
+            lost = Reconnect(session, guests, events, self.report, root, self.grace)
+            self._reconnects.add(asyncio.ensure_future(lost.run()))
 
     async def _tick(self) -> None:
         """Ask systemd for time and write down what is known, from the loop that does the work."""

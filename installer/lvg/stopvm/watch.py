@@ -2,39 +2,28 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-PID_FILES = Path("/run/libvirt/qemu")
+from .ending import ROOT
 
 
-_CLEANED_UP_WITHIN = 0.5  # seconds; libvirtd removes the pid file right after the process
+async def process_end(name: str, root: Path = ROOT) -> bool:
+    """Return once the guest's QEMU process has ended, at once if it already has. False: it cannot be watched.
 
-
-def when_process_ends(name: str, tell: Callable[[str], None], folder: Path = PID_FILES) -> None:
-    """Call `tell` in the running loop once the guest's QEMU process has ended, soon if it already has.
-
-    A QEMU of libvirt's stays until libvirtd has seen the guest's shutdown and ends it, and then libvirtd
-    removes the pid file: `tell` gets "clean" if it is gone, "lost" if the process ended otherwise. A pidfd
-    needs no right to signal the process, and a pid that is used again cannot deceive it.
+    A pidfd needs no right to signal the process, and a pid that is used again cannot deceive it.
     """
-    loop = asyncio.get_running_loop()
-    file = folder / f"{name}.pid"
-
-    def judge() -> None:
-        loop.call_later(_CLEANED_UP_WITHIN, lambda: tell("lost" if file.exists() else "clean"))
-
+    file = root / f"run/libvirt/qemu/{name}.pid"
     try:
         handle = os.pidfd_open(int(file.read_text()))
     except (FileNotFoundError, ProcessLookupError):
-        judge()
-        return
+        return True
     except (OSError, ValueError):
-        return  # it cannot be watched: libvirt or the deadline will tell
-
-    def ended() -> None:
+        return False  # libvirt or the deadline will tell
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, ended.set)
+    try:
+        await ended.wait()
+    finally:
         loop.remove_reader(handle)
         os.close(handle)
-        judge()
-
-    loop.add_reader(handle, ended)
+    return True

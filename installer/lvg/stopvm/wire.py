@@ -11,9 +11,12 @@ from contextlib import suppress
 from functools import cache
 
 import libvirt
+import libvirt_qemu
 
 from .decide import Facts
 from .session import UnreachableError
+
+_AGENT_ANSWERS = 5  # seconds
 
 
 @cache
@@ -64,6 +67,18 @@ _STOPPED = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "saved",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "lost",
 }
+_SHUTDOWN = {
+    libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_GUEST: "finished",
+    libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST: "killed",
+}
+_SHUTOFF = {
+    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: "clean",
+    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: "destroyed",
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: "lost",
+    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: "moved",
+    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: "saved",
+    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: "lost",
+}
 
 
 def meaning(event: int, detail: int) -> str:
@@ -72,7 +87,26 @@ def meaning(event: int, detail: int) -> str:
         return "started"
     if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
         return f"stopped:{_STOPPED.get(detail, 'clean')}"
-    return ""
+    if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN:  # QEMU older than 2.10 does not say who wanted it
+        return _SHUTDOWN.get(detail, "")
+    return "resumed" if event == libvirt.VIR_DOMAIN_EVENT_RESUMED else ""
+
+
+def how_ended(connection: "libvirt.virConnect", guest: Facts) -> str:
+    """Return how a guest ended, "" if libvirt has forgotten it or the guest is active. Raises libvirtError."""
+    try:
+        state, why = find(connection, guest).state()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return ""
+    return _SHUTOFF.get(why, "") if state == libvirt.VIR_DOMAIN_SHUTOFF else ""
+
+
+def running(connection: "libvirt.virConnect", uri: str) -> list[Facts]:
+    """Return all active guests. Raises libvirtError."""
+    domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+    return [found for domain in domains if (found := facts(domain, uri))]
 
 
 def facts(domain: "libvirt.virDomain", uri: str) -> Facts | None:
@@ -93,3 +127,8 @@ def agent_is_up(xml: str) -> bool:
     """True if the guest's agent holds its channel open, as the live XML says."""
     channels = re.findall(r"<target type='virtio' name='org\.qemu\.guest_agent\.0'[^>]*>", xml)
     return any("state='connected'" in channel for channel in channels)
+
+
+def ask_agent(command: str, domain: "libvirt.virDomain") -> str:
+    """Return what the guest's agent answers to a command. Raises libvirtError."""
+    return str(libvirt_qemu.qemuAgentCommand(domain, command, _AGENT_ANSWERS, 0))

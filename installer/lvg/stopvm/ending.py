@@ -1,0 +1,102 @@
+"""How a guest ended: by libvirt's events, or, when libvirt goes before it can tell, by what is left behind.
+
+A process that is not our child does not tell us how it ended. libvirtd removes the pid file whatever ended it, so
+that says nothing either. What does: the guest's own shutdown, which libvirt tells before it ends QEMU; a saved
+image that is whole; and libvirt's last line in the guest's log. Without any of them a guest counts as lost.
+"""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+ROOT = Path("/")
+_IMAGE_IS_WHOLE = b"LibvirtQemudSave"  # until all is written it begins with LibvirtQemudPart (qemu_saveimage.h)
+_CLOSED_WITHIN = 0.1  # seconds between a request that fails with the connection and the news of that
+_TAIL = 65536  # bytes of the log that are read
+_LAST_WORDS = re.compile(rb"^\S+ \S+: (?:(starting up) libvirt version|shutting down, reason=(\w+))", re.MULTILINE)
+_REASONS = {
+    b"shutdown": "clean",
+    b"saved": "saved",
+    b"destroyed": "destroyed",
+    b"migrated": "moved",
+    b"crashed": "lost",
+    b"failed": "lost",
+}
+
+
+class Ending:
+    """What is known of one guest's end."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.how = ""  # clean, saved, destroyed, lost or moved; the first that is known counts
+        self.save_asked = False
+        self.adrift = 0.0  # seconds in which news may still come, while there is no connection to libvirt
+        self._last = ""
+
+    def hear(self, what: str) -> None:
+        """Take libvirt's news, as in `Events`."""
+        kind, _, how = what.partition(":")
+        if kind == "stopped":
+            self.settle(how)
+        elif kind in ("finished", "killed", "resumed"):
+            self._last = kind
+
+    def settle(self, how: str) -> None:
+        """Take that it is gone. For libvirt a guest whose QEMU got a signal was shut down; it was not."""
+        if not self.gone.is_set():
+            self.how = "destroyed" if how == "clean" and self._last == "killed" else how
+            self.gone.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it is gone, or after `seconds`."""
+        try:
+            await asyncio.wait_for(self.gone.wait(), max(seconds, 0.0))
+        except TimeoutError:
+            return
+
+    async def last_news(self) -> None:
+        """Wait a moment, after a failed request, for a guest that took the connection along when it ended."""
+        await self.wait(_CLOSED_WITHIN)
+        await self.wait(self.adrift)
+
+    @property
+    def finished(self) -> bool:
+        """True if the guest shut itself down; its QEMU only waits to be ended by libvirt."""
+        return self._last == "finished"
+
+    def judge(self, said: str) -> None:
+        """Take that it is gone without news of that. `said`: how, by libvirt's own account afterwards, "" if unknown.
+
+        libvirtd's account is none of a time when it was down: what it then finds gone it calls crashed.
+        """
+        if said != "saved" and self.finished:
+            said = "clean"
+        self.settle(said or "lost")
+
+
+def left_behind(name: str, save_asked: bool, root: Path = ROOT) -> str:
+    """Return how a local guest ended, as its saved image and its log say; "" if they do not."""
+    if save_asked and _is_saved(root / f"var/lib/libvirt/qemu/save/{name}.save"):
+        return "saved"
+    return _log_says(root / f"var/log/libvirt/qemu/{name}.log")
+
+
+def _is_saved(image: Path) -> bool:
+    try:
+        with image.open("rb") as file:
+            return file.read(len(_IMAGE_IS_WHOLE)) == _IMAGE_IS_WHOLE
+    except OSError:
+        return False
+
+
+def _log_says(log: Path) -> str:
+    """Return what libvirt wrote when it was done with the guest, if that was after the guest's last start."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
+            found = _LAST_WORDS.findall(file.read(_TAIL))
+    except OSError:
+        return ""
+    return _REASONS.get(found[-1][1], "") if found else ""

@@ -1,0 +1,94 @@
+"""Guests whose end libvirt does not tell: a daemon that dies at the worst moment, and QEMU killed during the stop."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from guests import Guest, define, mark, serial, start, wait_alive
+from install import lvg_install
+from machine import Machine
+
+# Kills libvirtd when the guest has shut down and libvirtd is about to end its QEMU, and ends that QEMU if libvirtd
+# did not get so far. It waits a moment, so that others have heard of the shutdown, too.
+KILLER = """\
+import libvirt, os, signal, sys, time
+daemon, qemu = map(int, sys.argv[1:])
+
+def hear(connection, domain, event, detail, opaque):
+    if event != libvirt.VIR_DOMAIN_EVENT_SHUTDOWN:
+        return
+    time.sleep(0.02)
+    for pid, what in ((daemon, signal.SIGKILL), (qemu, signal.SIGTERM)):
+        try:
+            os.kill(pid, what)
+        except ProcessLookupError:
+            pass
+    os._exit(0)
+
+libvirt.virEventRegisterDefaultImpl()
+connection = libvirt.open("qemu:///system")
+connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, hear, None)
+open("/srv/killer.ready", "w").close()
+while True:
+    libvirt.virEventRunDefaultImpl()
+"""
+
+
+def _pid(machine: Machine, name: str) -> str:
+    return machine.run(["cat", f"/run/libvirt/qemu/{name}.pid"]).stdout.strip()
+
+
+def _last_stop(machine: Machine) -> dict[str, Any]:
+    newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))
+    return json.loads(newest.read_text())
+
+
+def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
+    define(host, Guest("one"))
+    ids = start(host, "one")
+    lvg_install(host, "--profile", "graceful")
+    (host.root / "srv/killer.py").write_text(KILLER)
+    daemon = host.run("systemctl show -P MainPID libvirtd").stdout.strip()
+    host.run(f"setsid python3 /srv/killer.py {daemon} {_pid(host, 'one')} >/srv/killer.log 2>&1 &")
+    host.wait_for((host.root / "srv/killer.ready").exists, 20, "the killer to listen")
+    host.poweroff()
+    assert serial(host, "one").ended == [ids["one"]]
+    (guest,) = _last_stop(host)["guests"]
+    assert (guest["verdict"], _last_stop(host)["exit_code"]) == ("clean", 0)
+    assert "libvirtd.service: Main process exited, code=killed, status=9/KILL" in host.journal("-u", "libvirtd")
+
+
+def test_a_guest_whose_qemu_was_killed_is_lost_and_comes_back(host: Machine) -> None:
+    define(host, Guest("killed", shutdown=5), Guest("other", shutdown=3))
+    ids = start(host, "killed", "other")
+    lvg_install(host, "--profile", "graceful")
+    pid = _pid(host, "killed")
+    host.begin_poweroff()
+    host.wait_for(lambda: serial(host, "killed").presses, 30, "stopvm to ask the guest")
+    host.run(["kill", "-KILL", pid])
+    host.wait_off()
+    assert serial(host, "other").ended == [ids["other"]]
+    assert not serial(host, "killed").ended
+    verdicts = {guest["name"]: guest["verdict"] for guest in _last_stop(host)["guests"]}
+    assert (verdicts, _last_stop(host)["exit_code"]) == ({"killed": "lost", "other": "clean"}, 2)
+    marks = {name: mark(host, name) for name in ids}
+    host.boot()
+    for name, since in marks.items():
+        assert wait_alive(host, name, since) != ids[name]
+
+
+def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
+    # systemd stops libvirtd in the moment it ends, so that libvirt's own word hardly ever comes.
+    define(host, Guest("one", shutdown=5))
+    start(host, "one")
+    lvg_install(host, "--profile", "graceful")
+    pid = _pid(host, "one")
+    host.begin_poweroff()
+    host.wait_for(lambda: serial(host, "one").presses, 30, "stopvm to ask the guest")
+    host.run(["kill", "-KILL", pid])
+    host.wait_off()
+    assert [guest["verdict"] for guest in _last_stop(host)["guests"]] == ["lost"]
+    since = mark(host, "one")
+    host.boot()
+    wait_alive(host, "one", since)
