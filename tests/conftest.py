@@ -1,7 +1,10 @@
 """Fake hosts for every fast test: a small system tree that looks like a distro with libvirt."""
 
 import contextlib
+import functools
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lvg import cli
+from lvg.envfile.sandbox import Sandbox
 
 UNIT = """\
 [Unit]
@@ -52,6 +56,26 @@ STOCK = """\
 #PARALLEL_SHUTDOWN=0
 #SHUTDOWN_TIMEOUT=300
 """
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out, in this one place and with the reason, what a container may take away."""
+    if item.get_closest_marker("landlock") and not _has_landlock():
+        pytest.skip("no Landlock here (old kernel, or a container's system call filter)")
+    if item.get_closest_marker("mounts") and not _has_mounts():
+        pytest.skip("no mount namespace can be made here (a chroot, or a container)")
+
+
+@functools.cache
+def _has_landlock() -> bool:
+    with Sandbox() as box:
+        return bool(box.complete)
+
+
+@functools.cache
+def _has_mounts() -> bool:
+    flags = ["-m"] if os.geteuid() == 0 else ["-rm"]
+    return subprocess.run(["unshare", *flags, "true"], capture_output=True, check=False).returncode == 0
 
 
 @dataclass(frozen=True)

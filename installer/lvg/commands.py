@@ -60,7 +60,7 @@ def install(wish: InstallWish) -> int:
         changes, found = _decide(root, wish, profile)
         _show(wish, changes, found, checkpoint="")
         return RefusedError.code if changes.conflicts else 0
-    need_root(root)
+    need_root(root, "Run it with sudo, or try --dry-run.")
     with apply.session(root, force=wish.force) as recovered:
         changes, found = _decide(root, wish, profile)
         checkpoint = ""
@@ -106,8 +106,9 @@ def _decide(root: Root, wish: InstallWish, profile: Profile) -> tuple[Changes, S
 def _show(wish: InstallWish, changes: Changes, found: Survey, checkpoint: str) -> None:
     warnings = [*changes.warnings, *_python_warning(found, changes)]
     for conflict in changes.conflicts:
-        say([*conflict.diff.splitlines(), f"lvg-install: {conflict.what}", f"  {conflict.todo}"])
-    if not wish.quiet:
+        heading = ["what was edited since:"] if conflict.diff else []
+        say([*heading, *conflict.diff.splitlines(), f"lvg-install: {conflict.what}", f"  {conflict.todo}"])
+    if not wish.quiet and not changes.conflicts:
         say(f"note: {note}" for note in changes.notes)
     say(f"warning: {warning}" for warning in warnings)
     if wish.as_json:

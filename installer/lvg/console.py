@@ -68,10 +68,10 @@ def root_of(folder: str | None) -> Root:
     return Root(path)
 
 
-def need_root(root: Root) -> None:
+def need_root(root: Root, todo: str = "Run it with sudo.") -> None:
     """Raise NeedsRootError if the live host is to be changed by somebody else than root."""
     if root.live and os.geteuid() != 0:
-        raise NeedsRootError("changing this host needs root", "Run it with sudo, or try --dry-run.")
+        raise NeedsRootError("changing this host needs root", todo)
 
 
 def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:

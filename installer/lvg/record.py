@@ -42,6 +42,7 @@ class Record:
     protect: bool
     enable: bool
     start: bool
+    live: bool
     settings: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     inherited: dict[str, str] = field(default_factory=dict)

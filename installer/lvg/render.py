@@ -102,10 +102,13 @@ def diff_lines(diff: str) -> list[str]:
 
 def outlook_lines(changes: Changes) -> list[str]:
     """Return, in a few lines, what will happen at the next shutdown and the next boot."""
-    profile, stop = changes.profile, changes.profile.stop
+    profile, stop, record = changes.profile, changes.profile.stop, changes.record
     by_hand = "Stop guests by hand: stopvm stop --now"
-    if not changes.record.program:
+    if not record.program:
         return _net_lines(changes.net)
+    if record.live and not (record.start and record.enable):
+        todo = "systemctl enable --now" if not record.enable else "systemctl start"
+        return [f"stopvm does nothing at a shutdown until you run: {todo} graceful-shutdown.service"]
     if stop["action"] == "none":
         return [*_net_lines(changes.net), by_hand]
     if stop["action"] == "save":
@@ -163,22 +166,20 @@ def unit_lines(unit: Unit) -> list[str]:
 
 
 def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[str]:
-    """Return the whole answer of `lvg status`."""
-    width = max((len(row.what) for row in rows), default=0)
-    lines = [
-        f"profile {record.profile}: {record.summary}",
-        f"applied {record.when} by: {shlex.join(record.command)}",
-        "",
-    ]
-    for row in rows:
+    """Return the whole answer of `lvg status`. Links that are in place are told by their units' rows."""
+    shown = [row for row in rows if row.state == "drift" or row.found != "enabled" or "/" not in row.what]
+    width = min(max((len(row.what) for row in shown), default=0), 60)
+    command = shlex.join(record.command)
+    lines = [f"profile {record.profile}: {record.summary}", f"applied {record.when} by: {command}", ""]
+    for row in shown:
         mark = coloured("ok   ", _GREEN) if row.state == "ok" else coloured("DRIFT", _RED)
         note = row.found if row.state == "ok" else f"{row.found} (expected {row.expected})"
         lines.append(f"{mark} {row.what:<{width}}  {note}")
     lines += [f"kept  {key} = {value} (the admin's, not ours)" for key, value in record.kept.items()]
     lines += ["", *unit_lines(net)] if net else []
     if record.protect:
-        lines += ["", "systemctl stop and restart of these units are refused, so that no guest goes down by accident."]
-        lines.append("To stop guests by hand: stopvm stop --now")
+        lines += ["", "systemctl stop and restart of these units are refused, so that no guest goes"]
+        lines.append("down by accident. To stop guests by hand: stopvm stop --now")
     return lines
 
 

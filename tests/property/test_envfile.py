@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from lvg.envfile import Edit, checked_edit, edit, quote, sdenv
 from lvg.envfile.shtext import parse
 from lvg.errors import LvgError
 from lvg.settings import SETTINGS
+
+pytestmark = pytest.mark.landlock
 
 KEYS = ("ON_BOOT", "ON_SHUTDOWN", "SHUTDOWN_TIMEOUT", "URIS")
 SHELL = shutil.which("dash") or "/bin/sh"

@@ -77,6 +77,7 @@ def test_an_unsupported_distro_is_exit_7_with_what_to_do_there(
     ("text", "line"),
     [("ON_BOOT='open\n", ""), ("; comment\n", "1"), ("URIS=(a b)\n", "1"), ("ON_BOOT=start\nexit 3\n", "2")],
 )
+@pytest.mark.landlock
 def test_a_file_that_sh_cannot_read_is_refused_with_the_line(debian: Any, text: str, line: str) -> None:
     debian.config.write_text(text)
     said = _refused(debian, 1, "--profile", "graceful")
@@ -149,6 +150,7 @@ def _in_mounts(setup: str, root: Path) -> "subprocess.CompletedProcess[str]":
         ('mount -t tmpfs -o size=4k,mode=755 none "$1/var/lib"', "No space left on device"),
     ],
 )
+@pytest.mark.mounts
 def test_a_real_mount_that_cannot_be_written_leaves_the_host_as_it_was(debian: Any, setup: str, says: str) -> None:
     before = debian.tree()
     done = _in_mounts(setup, debian.root)
@@ -178,6 +180,7 @@ def test_quiet_says_nothing_and_version_is_one_line(debian: Any) -> None:
     assert debian.install("--version").out.startswith("lvg ")
 
 
+@pytest.mark.mounts
 def test_a_live_host_without_libvirt_guests_is_exit_8_with_the_package() -> None:
     """A dry run on this very machine, in a mount namespace where its units and libvirt's scripts are hidden."""
     places = "/run/systemd /usr/lib/systemd/system /lib/systemd/system /etc/systemd/system /usr/lib/libvirt /etc/init.d"

@@ -15,6 +15,8 @@ from lvg.envfile import assignments, checked_edit, edit, quote, sdenv, sh_values
 from lvg.errors import LvgError
 from lvg.settings import OPENRC_KEYS, SETTINGS
 
+pytestmark = pytest.mark.landlock
+
 OWN = Path(__file__).parents[1] / "data" / "configs"
 FOLDERS = [OWN, *([Path(os.environ["LVG_CORPUS"], "configs")] if os.environ.get("LVG_CORPUS") else [])]
 FULL = {"ON_BOOT": "ignore", "ON_SHUTDOWN": "shutdown", "PARALLEL_SHUTDOWN": "100", "SHUTDOWN_TIMEOUT": "240"}

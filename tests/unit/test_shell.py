@@ -11,6 +11,8 @@ from lvg.envfile.sandbox import Sandbox
 from lvg.envfile.shell import MAX_BYTES, sh_values, tame
 from lvg.errors import LvgError
 
+pytestmark = pytest.mark.landlock
+
 KEYS = ("ON_BOOT", "ON_SHUTDOWN")
 
 

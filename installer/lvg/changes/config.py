@@ -8,7 +8,7 @@ from lvg import envfile, settings, units
 from lvg.changes.base import Base, as_applied, covered_state, find_base, first_state
 from lvg.changes.net import Net, net_of
 from lvg.changes.types import Conflict, Delivery, Wish
-from lvg.errors import UsageError
+from lvg.errors import LvgError, UsageError
 from lvg.filestate import FileState, Meta, file_state
 from lvg.layout import OVERLAY, dropin_path
 from lvg.profiles import Profile, yield_to
@@ -53,7 +53,10 @@ def config_part(wish: Wish, survey: Survey, profile: Profile) -> ConfigPart:
         survey.record is None or base.edited_since or bool(survey.record.kept)
     )  # then what the admin had set is reported
     every = (*settings.SETTINGS, *settings.OPENRC_KEYS)
-    edit = envfile.checked_edit(base.text, owned, drop, every, before=first)
+    try:
+        edit = envfile.checked_edit(base.text, owned, drop, every, before=first)
+    except LvgError as error:
+        raise type(error)(f"{base.path}: {error.what}", error.todo.replace("FILE", base.path)) from None
     files = {base.path: FileState("file", edit.data, meta=_meta(survey, base))}
     if delivery == "overlay":
         text = units.overlay_dropin(survey.config_path)
@@ -133,7 +136,8 @@ def _edited_by_hand(wish: Wish, survey: Survey, base: Base) -> tuple[Conflict, .
 
 
 def _was(was: Mapping[str, str | None], owned: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(f"{key} was {was[key]}" for key in owned if was.get(key) not in (None, owned[key]))
+    changed = [key for key in owned if was.get(key) not in (None, owned[key])]
+    return tuple(f"{key} was {was[key]}, becomes {owned[key]}" for key in changed)
 
 
 def unified(path: str, before: bytes, after: bytes) -> str:

@@ -54,7 +54,7 @@ def detect(root: Root, *, distro: str = "", config_file: str = "", watch: Iterab
     if config_file and not config_file.startswith("/"):
         raise UsageError(f"--config-file {config_file} is not an absolute path", "Give a path inside the root.")
     row = distros.named(distro) if distro else distros.read_os_release(root)
-    product, refusal = ("", "") if distro else appliance(root)
+    product, refusal = appliance(root)
     init = inits.init_of(root, FAMILIES[row.family].init)
     units = systemd.units(root, (GUESTS_UNIT, *watch)) if init == "systemd" else {}
     found = service.find(root, init, units.get(GUESTS_UNIT, Unit(GUESTS_UNIT)))

@@ -84,7 +84,7 @@ def _program(memory: int, names: list[str], token: str) -> str:
 def _spawn(memory: int, program: str) -> tuple[bytes, bytes]:
     with sandbox.Sandbox() as box, contextlib.ExitStack() as stack:
         if not box.complete and not tame(os.pread(memory, MAX_BYTES, 0)):
-            raise LvgError("the file runs commands, and this kernel has no Landlock to hold them", _FIX)
+            raise LvgError(*_too_wild(os.pread(memory, MAX_BYTES, 0)))
         out, out_end = _pipe(stack)
         err, err_end = _pipe(stack)
         user = _NOBODY if _may_become_nobody() else None
@@ -163,6 +163,14 @@ def _reason(data: bytes, err: bytes) -> str:
             if command.words[0].raw in ("exit", "exec"):
                 return f"line {chunk.line}: sh does not get past this command: {command.words[0].raw}"
     return "sh stops before the end of the file, without a word"
+
+
+def _too_wild(data: bytes) -> tuple[str, str]:
+    """Say why a file is not read where nothing can hold the commands in it, and what to do."""
+    if shtext.parse(data).unclosed:
+        return _reason(data, b""), _FIX
+    what = "it runs commands, and there is no Landlock here to hold them (old kernel, or a container's filter)"
+    return what, "Make it plain KEY=value lines, or run this outside the container."
 
 
 def _printable(text: str) -> str:
