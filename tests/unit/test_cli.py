@@ -248,3 +248,26 @@ def test_the_outlook_tells_what_the_kept_file_does(fake_host: Callable[..., Any]
 def test_a_product_is_refused_whatever_distro_is_named(debian: Any) -> None:
     (debian.root / "etc/pve").mkdir()
     _refused(debian, 7, "--profile", "graceful", "--distro", "debian")
+
+
+def test_what_is_installed_outlives_the_checkout_that_installed_it(debian: Any, readable_checkout: Path) -> None:
+    program = str(readable_checkout / "bin" / "lvg-install")
+    command = ["/usr/bin/python3", program, "--profile", "graceful", "--root", str(debian.root)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    shutil.rmtree(readable_checkout)
+    stopvm = debian.root / "usr/local/bin/stopvm"
+    assert stopvm.read_bytes().startswith(b"#!/usr/bin/python3 ")
+    done = subprocess.run([str(stopvm), "--version"], capture_output=True, text=True, check=False, env={"PATH": "/"})
+    assert (done.returncode, done.stdout[:7]) == (0, "stopvm "), done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_config_that_may_not_be_read_is_an_error(debian: Any, readable_checkout: Path) -> None:
+    tree = readable_checkout / "tree"
+    shutil.copytree(debian.root, tree, symlinks=True)
+    (tree / "etc/default/libvirt-guests").chmod(0o600)
+    program = str(readable_checkout / "bin" / "lvg-install")
+    done = _as_nobody("/usr/bin/python3", program, "--profile", "graceful", "--dry-run", "--root", str(tree))
+    assert done.returncode == 1, done.stderr
+    assert "cannot be read: Permission denied" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
