@@ -115,6 +115,8 @@ ExecStart=/bin/true
 ExecStop={program} stop
 # stopvm asks for more time while it works. If it hangs, systemd ends it soon and libvirt-guests takes over.
 TimeoutStopSec=15
+# 1: guests were forced, as the policy says. 2 and above, guests that are left or an error, are failures.
+SuccessExitStatus=1
 NotifyAccess=exec
 StandardOutput=journal+console
 StandardError=journal+console

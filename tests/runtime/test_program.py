@@ -7,11 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+
+from lvg.stopvm import policy, verbs
+from lvg.stopvm.history import Record
 
 pytest.importorskip("libvirt")
 PROGRAM = Path(__file__).parents[2] / "bin" / "stopvm"
@@ -104,11 +109,80 @@ def test_a_broken_policy_stops_guests_all_the_same(host, tmp_path):
 
 
 def test_dry_run_asks_nothing(host):
-    done = host.run("stop", "--now", "--dry-run", rules={"guests": [{"match": "g1", "action": "none"}]})
+    done = host.run("stop", "--dry-run", rules={"guests": [{"match": "g1", "action": "none"}]})
     assert done.returncode == 0
     assert "g0: ask by acpi within 240 s" in done.stderr
     assert "g1: leave to libvirt-guests" in done.stderr
     assert not host.state.exists()
+
+
+@pytest.mark.parametrize(("net", "verdict"), [("shutdown", "clean"), ("suspend", "saved"), ("Shutdown", "saved")])
+def test_by_hand_nothing_is_left_to_libvirt_guests(host, net, verdict):
+    rules = {"action": "none", "net": {"on_shutdown": net}, "guests": [{"match": "g1", "action": "none"}]}
+    done = host.run("stop", "--now", rules=rules)
+    assert done.returncode == 0
+    assert {guest["verdict"] for guest in host.record()["guests"]} == {verdict}
+    last = "stopvm: all guests are down" + (", 3 of them saved" if verdict == "saved" else "")
+    assert done.stderr.splitlines()[-1] == last
+
+
+def test_in_a_shutdown_action_none_leaves_them_and_says_so(host):
+    done = host.run("stop", rules={"action": "none"}, system="stopping")
+    assert done.returncode == 0
+    assert {guest["verdict"] for guest in host.record()["guests"]} == {"left"}
+    assert done.stderr.splitlines()[-1] == "stopvm: 3 guests are left to libvirt-guests, as the policy says"
+
+
+@pytest.mark.parametrize("args", [["stop", "--now"], ["stop", "--dry-run"]])
+def test_without_libvirts_module(host, args):
+    path, command = str(PROGRAM.parents[1] / "installer"), host.command(*args)
+    code = f"import sys; sys.path.insert(0, {path!r}); sys.modules['libvirt'] = None; sys.argv = {command!r}; "
+    code += "from lvg.stopvm.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 3
+    said = "stopvm: Python's libvirt module is missing: install python3-libvirt (Arch: libvirt-python)"
+    assert done.stderr.splitlines()[0] == said
+    assert "stopvm: " not in done.stderr.splitlines()
+    assert not host.state.exists() or host.record()["exit_code"] == 3
+
+
+def as_user(command, folder):
+    """Run as a user who may not read `folder`."""
+    user = 65534 if os.geteuid() == 0 else None
+    folder.mkdir(mode=0)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, user=user)
+
+
+@pytest.mark.parametrize("verb", [["stop", "--now"], ["restore"], ["status"]])
+def test_says_that_it_needs_root(tmp_path, verb):
+    done = as_user([str(PROGRAM), *verb, "--state", str(tmp_path / "state")], tmp_path / "state")
+    assert (done.returncode, done.stderr) == (2, "stopvm: this needs root\n  Run it with sudo.\n")
+
+
+def test_a_user_may_stop_guests_of_a_test_driver():
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        own = ["--policy", f"{name}/none.json", "--state", f"{name}/state", "--uri", "test:///default"]
+        done = as_user([str(PROGRAM), "stop", "--now", *own], Path(name, "locked"))
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "stopvm: all guests are down")
+
+
+def test_a_policy_that_only_root_may_read_is_not_replaced_by_the_built_in_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(verbs, "_forbidden", lambda path: path == policy.PATH)
+    monkeypatch.setattr(verbs.os, "geteuid", lambda: 1000)
+    assert verbs.needs_root(Namespace(policy=policy.PATH, state=tmp_path))
+    assert not verbs.needs_root(Namespace(policy=tmp_path / "own.json", state=tmp_path))
+    monkeypatch.setattr(verbs.os, "geteuid", lambda: 0)
+    assert not verbs.needs_root(Namespace(policy=policy.PATH, state=tmp_path))
+
+
+def test_an_unexpected_failure_has_an_exit_code_of_its_own(tmp_path):
+    """Not 1: for systemd that is a stop that went as the policy says."""
+    path = str(PROGRAM.parents[1] / "installer")
+    code = f"import sys; sys.path.insert(0, {path!r}); sys.argv = ['stopvm', 'status', '--state', {str(tmp_path)!r}]; "
+    code += "from lvg.stopvm import __main__, verbs; verbs.status = lambda _: 1 / 0; __main__.main()"
+    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (4, "stopvm: failed: ZeroDivisionError('division by zero')\n")
 
 
 def test_out_of_reach(host):
@@ -153,7 +227,7 @@ def test_sigterm_writes_down_what_is_known_and_ends_at_once(host):
     command = host.command("stop", "--now", rules={"guests": [{"match": "g0", "before_stop_host": [["sleep", "600"]]}]})
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=host.environment()) as process:
         assert process.stderr
-        while "g2" not in process.stderr.readline():  # the others are down
+        while "g2: clean" not in process.stderr.readline():  # the others are down
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 2
@@ -193,9 +267,35 @@ def test_status(host):
     assert "none recorded" in host.run("status").stdout
     host.run("stop", "--now")
     assert "g1  clean" in host.run("status").stdout
+    assert (
+        "policy    action shutdown, timeout 240 s, on_timeout save, leave, budget 1200 s\n" in host.run("status").stdout
+    )
     document = json.loads(host.run("status", "--json").stdout)
     assert document["schema"] == 1
+    assert (document["policy"]["action"], document["policy"]["on_timeout"]) == ("shutdown", ["save", "leave"])
     assert document["last_stop"]["guests"][0]["verdict"] == "clean"
+    host.run("restore", "--now", guests={f"g{n}": OFF for n in range(3)})
+    assert "brought back: started" in host.run("status").stdout
+
+
+def test_status_while_a_stop_is_at_work_and_after_it_was_given_up(host):
+    command = host.command("stop", "--now", rules={"guests": [{"match": "g0", "before_stop_host": [["sleep", "600"]]}]})
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=host.environment()) as process:
+        assert process.stderr
+        while "g2: clean" not in process.stderr.readline():
+            assert process.poll() is None
+        said = host.run("status").stdout
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert "still at work" in said
+    assert "g0  not yet" in said
+    assert "never came to an end" in host.run("status").stdout
+
+
+@pytest.mark.parametrize("boot", ["", "another"])
+def test_a_stop_of_another_boot_is_not_at_work(boot):
+    assert not Record(boot_id=boot).at_work(boot and "this")
+    assert Record(boot_id="this").at_work("this")
 
 
 @pytest.mark.parametrize(("args", "code"), [([], 2), (["fly"], 2), (["stop", "--what"], 2), (["--version"], 0)])

@@ -59,6 +59,11 @@ def test_systemd_accepts_the_unit_and_rates_its_sandbox(unit: str, tmp_path: Pat
     assert rated.returncode == 0, rated.stdout[-200:]
 
 
+def test_forced_guests_are_no_failure_of_the_unit() -> None:
+    assert values(UNITS[units.SHUTDOWN], "SuccessExitStatus") == ["1"]
+    assert values(UNITS[units.RESTORE], "SuccessExitStatus") == []  # there, 1 is a guest that did not come back
+
+
 def test_stops_before_libvirt_guests_and_lives_without_it() -> None:
     text = UNITS[units.SHUTDOWN]
     after = " ".join(values(text, "After")).split()

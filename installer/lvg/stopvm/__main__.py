@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__, policy
+from .report import Report
+
+_UNEXPECTED = 4  # not 1: for systemd that is a stop that went as the policy says
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,22 +51,25 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     from . import verbs  # noqa: PLC0415  # --help and --version need none of it
 
+    if verbs.needs_root(options):
+        sys.stderr.write("stopvm: this needs root\n  Run it with sudo.\n")
+        return 2
     return int(getattr(verbs, options.verb)(options))
 
 
 def main() -> None:
     """Run, then end at once: a libvirt call that never returns must not hold up the end of the program."""
-    code = 1
+    code = _UNEXPECTED
     try:
         code = run(sys.argv[1:])
     except SystemExit as asked:
-        code = asked.code if isinstance(asked.code, int) else 1
+        code = asked.code if isinstance(asked.code, int) else _UNEXPECTED
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
         if os.environ.get("STOPVM_DEBUG"):
             raise
-        sys.stderr.write(f"<3>stopvm failed: {error!r}\n")
+        Report().err(f"failed: {error!r}")
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

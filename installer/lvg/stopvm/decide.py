@@ -83,6 +83,13 @@ def guest_seconds(policy: GuestPolicy, left: float) -> float:
     return max(0.0, min(policy.timeout, left - (min(60.0, left / 10) if forced else 0.0)))
 
 
+def late(facts: Facts, policy: GuestPolicy, seconds: float) -> str:
+    """Return the line about a guest that did not end in time: what `on_timeout` tries first."""
+    steps = [step for step in policy.on_timeout if step != "save" or not why_not_save(facts)]
+    words = {"save": "saving it", "destroy": "destroying it", "leave": "leaving it to libvirt-guests"}
+    return f"{facts.name}: did not end in {seconds:.0f} s: {words[(steps or ['leave'])[0]]}"
+
+
 def wave_share(wave: int, waves: int) -> float:
     """Return the share of all time after which wave number `wave` (0 first) must be done."""
     return (wave + 1) / max(waves, 1)

@@ -103,7 +103,8 @@ class GuestStop:
     async def _ask(self, time: Time, press: bool) -> None:
         """Ask by each method in turn, press again, and return when it is gone or past its deadline."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + decide.guest_seconds(self.policy, time.wave - clock())
+        begun = clock()
+        deadline = begun + decide.guest_seconds(self.policy, time.wave - begun)
         presses, ways = 0, decide.methods(self.facts, self.policy) if press else ()
         for way in ways:
             if self.gone or clock() >= deadline or await self._request(way, deadline - clock()):
@@ -117,6 +118,8 @@ class GuestStop:
             await self.ending.wait(min(deadline, clock() + pause) - clock() if pause else deadline - clock())
             if not self.gone and clock() < deadline and await self._request("acpi", deadline - clock()):
                 self._method, presses = "acpi", presses + 1
+        if not self.gone:
+            self._report.warning(decide.late(self.facts, self.policy, clock() - begun))
 
     async def _request(self, way: str, seconds: float) -> bool:
         return await self._try(way, self._session.ask(self.facts, way), min(seconds, _ANSWER_WITHIN))

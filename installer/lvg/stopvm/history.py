@@ -15,6 +15,7 @@ from typing import Any
 
 SCHEMA = 1
 KEEP = 50  # records
+GIVEN_UP = "ended by "  # begins the complaint of a stop that a signal ended
 
 
 @dataclass
@@ -59,6 +60,11 @@ class Record:
         if self.restored:
             return []
         return [entry for entry in [*self.guests, *self.carried] if not entry.restored]
+
+    def at_work(self, this_boot: str) -> bool:
+        """True if the stop goes on now: it has no end, none is noted, and it began in this boot."""
+        given_up = any(text.startswith(GIVEN_UP) for text in self.complaints)
+        return not self.ended and not given_up and bool(this_boot) and self.boot_id == this_boot
 
     def as_json(self) -> dict[str, object]:
         """Return what the file holds, and what `stopvm status --json` shows."""

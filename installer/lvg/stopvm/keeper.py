@@ -8,10 +8,22 @@ from . import history
 from .calls import Calls, CallTimeoutError
 from .decide import Facts
 from .history import Entry, History, Record
+from .policy import Policy
 from .report import Report
 from .verdict import Verdict
 
 _WRITE_WITHIN = 10.0  # seconds; a disk that hangs must not keep guests from being stopped
+
+
+def new_record(kind: str, rules: Policy) -> Record:
+    """Return the record of a stop that begins now; `kind` as in Record."""
+    return Record(
+        kind=kind,
+        boot_id=history.boot_id(),
+        started=history.now(),
+        profile=rules.profile,
+        complaints=list(rules.complaints),
+    )
 
 
 class Keeper:
@@ -87,7 +99,7 @@ class Keeper:
         """Write down what is known and end the program at once: systemd or the admin wants us gone."""
         left = [entry.name for entry in self.record.guests if not entry.verdict]
         self._report.err(f"{why}: giving up; without a verdict: {', '.join(left[:20]) or 'none'}")
-        self.record.complaints.append(f"ended by {why}")
+        self.record.complaints.append(f"{history.GIVEN_UP}{why}")
         self.save_now()
         os._exit(2)
 

@@ -79,6 +79,21 @@ class Policy:
         return found
 
 
+def by_hand(rules: Policy) -> Policy:
+    """Return the rules of a stop by hand, behind which no libvirt-guests comes.
+
+    So a guest that would be left to it (action "none") gets what it would do; to libvirt-guests
+    every ON_SHUTDOWN but "shutdown" means suspend.
+    """
+    action = "shutdown" if rules.net.on_shutdown == "shutdown" else "save"
+
+    def acted(values: tuple[tuple[str, object], ...]) -> tuple[tuple[str, object], ...]:
+        return tuple((key, action if (key, value) == ("action", "none") else value) for key, value in values)
+
+    base = replace(rules.base, action=action) if rules.base.action == "none" else rules.base
+    return replace(rules, base=base, rules=tuple(replace(rule, values=acted(rule.values)) for rule in rules.rules))
+
+
 def load(path: Path = PATH) -> Policy:
     """Read the policy. Whatever is wrong is in `complaints`; a value that cannot be used is the built-in one."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import decide, hostdown
+from . import decide, hostdown, summary
 from .calls import CallTimeoutError
 from .decide import Facts
 from .ending import ROOT
@@ -61,6 +61,7 @@ class Stop:
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         found = [facts for some in await asyncio.gather(*map(self._open, self.sessions)) for facts in some]
+        self._unreachable += [] if self.sessions else self.policy.uris  # libvirt's Python module is missing
         self._end = loop.time() + decide.work_seconds(self.policy, len(found), self.host_goes_down)
         saves = asyncio.Semaphore(SAVES_AT_ONCE)
         sessions = {session.uri: session for session in self.sessions}
@@ -69,6 +70,9 @@ class Stop:
             self._guests[facts.uri, facts.uuid] = guest
         self.keeper.fill((guest.facts for guest in self._guests.values()), self._out_of_reach())
         await self.keeper.begin()
+        who = [(guest.facts, guest.policy) for guest in self._guests.values()]
+        for line in summary.opening_lines(who, self._end - loop.time()):
+            self.report.info(line)
         early, self._early = self._early, []
         for news in early:
             self._on_guest(*news)
@@ -76,6 +80,8 @@ class Stop:
         verdicts = [(entry.verdict, entry.wanted) for entry in self.keeper.record.guests]
         code = decide.exit_code(verdicts, bool(self._unreachable))
         await self.keeper.end(code)
+        say = self.report.info if code < 2 else self.report.err
+        say(summary.closing_line(self.keeper.record.guests, bool(self._unreachable)))
         return code
 
     async def _open(self, session: Session) -> list[Facts]:

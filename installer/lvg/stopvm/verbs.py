@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from . import decide, history, hostdown, policy
-from .history import History, Record
+from .history import History
 from .notify import Notifier
 from .policy import Policy
 from .report import NOTICE, Report
@@ -16,6 +18,8 @@ def stop(options: argparse.Namespace) -> int:
     """Stop all guests: only in a real shutdown of the host, or with --now. Returns the exit code."""
     report, notifier = Report(), Notifier.from_environment()
     rules = _policy(options, report)
+    if options.now:
+        rules = policy.by_hand(rules)
     if options.dry_run:
         return _with_loop("dry_run", rules, options, report, notifier)
     wanted = options.now or _host_goes_down(report)
@@ -37,7 +41,8 @@ def status(options: argparse.Namespace) -> int:
     rules, store = policy.load(options.policy), History(options.state)
     found = store.latest()
     if options.json:
-        shown = {"profile": rules.profile, "uris": rules.uris, "boot": rules.boot}
+        shown = {"profile": rules.profile, "uris": rules.uris, "boot": rules.boot, "budget": rules.budget}
+        shown |= {key: getattr(rules.base, key) for key in ("action", "timeout", "on_timeout")}
         document = {
             "schema": 1,
             "policy": {**shown, "complaints": [*rules.complaints, *store.complaints]},
@@ -47,19 +52,24 @@ def status(options: argparse.Namespace) -> int:
         return 0
     from . import show  # noqa: PLC0415  # only for people
 
-    sys.stdout.write(show.status(rules, found[1] if found else None, store.complaints))
+    sys.stdout.write(show.status(rules, found[1] if found else None, store.complaints, history.boot_id()))
     return 0
 
 
-def record(options: argparse.Namespace, rules: Policy) -> Record:
-    """Return the record of a stop that begins now."""
-    return Record(
-        kind="now" if options.now else "shutdown",
-        boot_id=history.boot_id(),
-        started=history.now(),
-        profile=rules.profile,
-        complaints=list(rules.complaints),
-    )
+def needs_root(options: argparse.Namespace) -> bool:
+    """True if this user may not read the policy in force or the history. Root is never refused, whatever it reads."""
+    paths = [options.state / "history", *([options.policy] if options.policy == policy.PATH else [])]
+    return os.geteuid() != 0 and any(map(_forbidden, paths))
+
+
+def _forbidden(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _policy(options: argparse.Namespace, report: Report) -> Policy:
@@ -79,9 +89,9 @@ def _host_goes_down(report: Report) -> bool:
 
 
 def _nothing(options: argparse.Namespace, rules: Policy, report: Report) -> int:
-    from .keeper import Keeper  # noqa: PLC0415
+    from .keeper import Keeper, new_record  # noqa: PLC0415
 
-    keeper = Keeper(History(options.state), record(options, rules), report)
+    keeper = Keeper(History(options.state), new_record("now" if options.now else "shutdown", rules), report)
     keeper.fill(())
     keeper.finish(decide.exit_code((), unreachable=False))
     keeper.save_now()

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from . import decide, history, hostdown, stale
 from .calls import Calls, CallTimeoutError
 from .history import History
-from .keeper import Keeper
+from .keeper import Keeper, new_record
 from .notify import Notifier
 from .policy import Policy
 from .report import Report
 from .restore import Restore, settle, whether
 from .session import Events, LibvirtError, Session
 from .stop import Stop
-from .verbs import record
 
 
 def sessions(uris: Sequence[str], calls: Calls, report: Report) -> list[Session]:
@@ -22,7 +21,8 @@ def sessions(uris: Sequence[str], calls: Calls, report: Report) -> list[Session]
     try:
         from .libvirtsession import LibvirtSession  # noqa: PLC0415  # it may be missing, and that has to be said
     except ImportError as error:
-        report.err(f"the Python module of libvirt is missing ({error}): install python3-libvirt (libvirt-python)")
+        what = "is missing" if isinstance(error, ModuleNotFoundError) else f"cannot be loaded ({error})"
+        report.err(f"Python's libvirt module {what}: install python3-libvirt (Arch: libvirt-python)")
         return []
     return [LibvirtSession(uri, calls) for uri in dict.fromkeys(uris)]
 
@@ -32,14 +32,11 @@ def stop(rules: Policy, options: argparse.Namespace, report: Report, notifier: N
 
     async def run() -> int:
         found = sessions(rules.uris, Calls(), report)
-        keeper = Keeper(History(options.state), record(options, rules), report)
+        keeper = Keeper(History(options.state), new_record("now" if options.now else "shutdown", rules), report)
         local = frozenset(uri for uri in rules.uris if hostdown.is_local_qemu(uri))
-        code = await Stop(rules, found, keeper, report, notifier, not options.now, local).run()
-        return code if found else 3
+        return await Stop(rules, found, keeper, report, notifier, not options.now, local).run()
 
-    code = asyncio.run(run())
-    report.info({0: "all guests are down", 1: "some guests were forced", 2: "some guests are left", 3: ""}[code])
-    return code
+    return asyncio.run(run())
 
 
 def dry_run(rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
@@ -66,8 +63,9 @@ def warn_if_guests_run(rules: Policy, options: argparse.Namespace, report: Repor
 async def _running(rules: Policy, report: Report) -> tuple[list[decide.Facts], bool]:
     """Return what runs at all URIs, and whether all could be reached."""
     found: list[decide.Facts] = []
-    reached = True
-    for session in sessions(rules.uris, Calls(), report):
+    known = sessions(rules.uris, Calls(), report)
+    reached = bool(known)
+    for session in known:
         try:
             await session.open(Events(lambda *_: None, lambda _: None))
             found += await session.running()
@@ -118,7 +116,7 @@ def _restore(rules: Policy, options: argparse.Namespace, report: Report, notifie
         return 0
 
     async def run() -> int:
-        uris = [*rules.uris, *(entry.uri for entry in latest.pending())]
-        return await Restore(rules, sessions(uris, Calls(), report), store, path, latest, report, notifier).run()
+        found = sessions([*rules.uris, *(entry.uri for entry in latest.pending())], Calls(), report)
+        return await Restore(rules, found, store, path, latest, report, notifier).run() if found else 3
 
     return asyncio.run(run())
