@@ -29,7 +29,8 @@ def test_with_stopvm_killed_libvirt_guests_stops_the_rest(host: Machine) -> None
     for name, boot_id in ids.items():
         assert serial(host, name).presses == 2
         assert _ended_by_itself(host, name, boot_id)
-    assert "Shutdown of guest one complete" in host.journal("-u", "libvirt-guests")
+    # not "complete": where systemd stops libvirtd with the last scope, the script may end without a word
+    assert "Starting shutdown on guest: one" in host.journal("-u", "libvirt-guests")
 
 
 def test_power_off_during_a_restore_and_after_a_failed_one(host: Machine) -> None:
