@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _ANSWER_WITHIN = 3.0  # seconds; no answer counts as no shutdown, and libvirt-guests acts in a real one
@@ -14,17 +14,21 @@ def system_state() -> str:
 
     It is "stopping" inside ExecStop= of a poweroff, reboot, halt or kexec, and at no other time.
     """
-    command = ["systemctl", "is-system-running"]
+    return ask_systemd(["is-system-running"], _ANSWER_WITHIN)
+
+
+def ask_systemd(words: Sequence[str], within: float) -> str:
+    """Return what `systemctl` says to these words, or "" without an answer `within` so many seconds."""
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command,
+            ["systemctl", *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
             env=environment,
-            timeout=_ANSWER_WITHIN,
+            timeout=within,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):

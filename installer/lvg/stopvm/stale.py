@@ -4,11 +4,10 @@ While that file exists, a stop of libvirt-guests does nothing at all, silently: 
 followed by start". Its start takes the list and removes it, so what is there afterwards is stale.
 """
 
-import os
-import subprocess
 import time
 from pathlib import Path
 
+from .hostdown import ask_systemd
 from .report import Report
 
 LIST = Path("/var/lib/libvirt/libvirt-guests")
@@ -19,22 +18,10 @@ _WAIT_AT_MOST = 300.0  # seconds that the start of libvirt-guests may still need
 
 def guests_state() -> str:
     """Return ActiveState/SubState of libvirt-guests.service ("active/exited"), "" without an answer."""
-    command = ["systemctl", "show", "--property=ActiveState,SubState", "libvirt-guests.service"]
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=environment,
-            timeout=_ANSWER_WITHIN,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
+    said = ask_systemd(["show", "--property=ActiveState,SubState", "libvirt-guests.service"], _ANSWER_WITHIN)
+    if not said:
         return ""
-    found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return f"{found.get('ActiveState', '')}/{found.get('SubState', '')}"
 
 
