@@ -85,7 +85,7 @@ def test_a_failed_start_is_rolled_back_and_guests_run_on(host: Machine) -> None:
     start(host, "one")
     drop_in = host.root / f"etc/systemd/system/{UNIT}.d/99-admin.conf"
     drop_in.parent.mkdir()
-    drop_in.write_text("[Service]\nExecStartPre=/bin/false\n")
+    drop_in.write_text('[Service]\nExecStartPre=/bin/sh -c "exit 7"\n')  # 1 is a success of this unit
     before = picture(host, "etc", "usr/local")
     failed = lvg_install(host, "--profile", "graceful", check=False)
     assert failed.returncode == 1, failed.stderr
