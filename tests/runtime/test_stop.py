@@ -91,7 +91,7 @@ def test_all_obey(play, act):
             "destroyed",
             1,
         ),
-        ("going down by itself: not asked again", {"facts": {"state": "shutdown"}}, {}, [], "left", 2),
+        ("going down by itself: not asked again", {"facts": {"state": "shutdown"}}, {"timeout": 0.3}, [], "left", 2),
         ("reboots when shut down: saved", {"facts": {"on_poweroff": "restart"}}, {}, ["save"], "saved", 0),
         (
             "reboots when shut down, not to be saved",

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,9 @@ def readable_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the program that another user can reach."""
     folder = Path(tmp_path_factory.mktemp("copy"))
     for parent in (folder, *folder.parents):
-        if str(parent).startswith(str(tmp_path_factory.getbasetemp().parent)):
-            parent.chmod(0o755)
+        if parent == Path(tempfile.gettempdir()):
+            break
+        parent.chmod(0o755)
     for part in ("bin", "installer", "profiles"):
         shutil.copytree(CHECKOUT / part, folder / part)
     return folder
