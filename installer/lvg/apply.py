@@ -14,7 +14,7 @@ from lvg.checkpoint import FOLDER, Checkpoint, edited_between, leftovers, load_a
 from lvg.errors import LvgError, NothingAppliedError, RefusedError
 from lvg.files import Root
 from lvg.filestate import FileState, capture, file_state, put
-from lvg.layout import GUEST_LIST, RECORD, REPLACED_DIR, STATE_DIR, UNIT_DIR
+from lvg.layout import GUEST_LIST, RECORD, REPLACED_DIR, STATE_DIR, touches_units
 from lvg.locking import exclusive, undo_on_signals
 from lvg.recovery import net_is_active, recover
 from lvg.survey import survey
@@ -111,7 +111,7 @@ def _undo(root: Root, checkpoints: tuple[Checkpoint, ...], *, force: bool) -> Un
         for path, target in reversed(targets.items())
         if not now[path].same_as(target)
     )
-    touched = any(change.path.startswith(f"{UNIT_DIR}/") for change in files)
+    touched = touches_units(change.path for change in files)
     acts = (UnitAct("reload", "", "systemd reads the changed units"),) if touched and running(root) else ()
     drops = tuple(checkpoint.id for checkpoint in checkpoints)
     run(root, Transaction(files, acts, drops=drops, command=("undo",)), list)

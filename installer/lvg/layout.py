@@ -4,6 +4,8 @@ A distro package ships the program and the units in the vendor's folders; a loca
 checkout) puts them where an admin's own things belong, which also works with a read-only /usr.
 """
 
+from collections.abc import Iterable
+
 STATE_DIR = "/var/lib/lvg"
 RECORD = f"{STATE_DIR}/applied.json"
 LOCK = f"{STATE_DIR}/lock"
@@ -34,6 +36,11 @@ def dropin_path(unit: str, name: str) -> str:
 def unit_path(unit: str) -> str:
     """Return the path of a unit of ours in a local install."""
     return f"{UNIT_DIR}/{unit}"
+
+
+def touches_units(paths: Iterable[str]) -> bool:
+    """True if any of `paths` is one that systemd has to read anew."""
+    return any(path.startswith(f"{UNIT_DIR}/") for path in paths)
 
 
 def is_ours(data: bytes) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from lvg.detect import inits
 from lvg.files import Root
+from lvg.layout import GUEST_LIST
 from lvg.systemd import Unit, directives, running, unitfiles, units
 
 # The services that start and stop guests by their own rules, and the name to show for each.
@@ -22,7 +23,6 @@ OWNER_UNITS: Mapping[str, str] = {
 }
 _AUTO_SHUTDOWN = ("auto_shutdown_try_save", "auto_shutdown_try_shutdown", "auto_shutdown_poweroff")
 _QEMU_CONF = "/etc/libvirt/qemu.conf"
-_GUEST_LIST = "/var/lib/libvirt/libvirt-guests"
 _SHUTDOWN_UNIT = "graceful-shutdown.service"
 _MARKER = "Installed by lvg-install"
 
@@ -73,7 +73,7 @@ def stale_list(root: Root) -> tuple[str, ...]:
 
     While it lies there a stop does nothing, and a start boots every guest on it.
     """
-    return tuple(line for line in (root.text(_GUEST_LIST) or "").splitlines() if line.strip())
+    return tuple(line for line in (root.text(GUEST_LIST) or "").splitlines() if line.strip())
 
 
 def foreign_stop_unit(root: Root) -> tuple[str, tuple[str, ...]] | None:

@@ -9,7 +9,7 @@ from lvg.checkpoint import FOLDER, Checkpoint, Entry, delete, load_all, sweep
 from lvg.errors import LvgError, RefusedError
 from lvg.files import Root
 from lvg.filestate import capture, put, staged_name
-from lvg.layout import GUEST_LIST, UNIT_DIR
+from lvg.layout import GUEST_LIST, touches_units
 from lvg.units import GUESTS
 
 
@@ -91,7 +91,7 @@ def remove_folders(root: Root, folders: Sequence[str]) -> None:
 
 def reload_units(root: Root, paths: Sequence[str]) -> list[str]:
     """Let systemd read units anew if any of `paths` is one; return what went wrong."""
-    if not systemd.running(root) or not any(path.startswith(f"{UNIT_DIR}/") for path in paths):
+    if not systemd.running(root) or not touches_units(paths):
         return []
     try:
         systemd.daemon_reload()

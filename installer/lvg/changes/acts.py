@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from lvg import units
 from lvg.changes.types import FileChange, UnitAct, Wish
 from lvg.filestate import ABSENT, FileState
-from lvg.layout import GUEST_LIST, UNIT_DIR
+from lvg.layout import GUEST_LIST, touches_units
 from lvg.survey import Survey
 
 RUNNING = ("active", "activating", "reloading")
@@ -40,5 +40,5 @@ def list_notes(survey: Survey, moved: Mapping[str, FileState]) -> tuple[str, ...
 
 def reload(survey: Survey, files: Iterable[FileChange]) -> tuple[UnitAct, ...]:
     """Return the reload that changed unit files need."""
-    touched = any(change.path.startswith(f"{UNIT_DIR}/") for change in files)
+    touched = touches_units(change.path for change in files)
     return (UnitAct("reload", "", "systemd reads the changed units"),) if touched and survey.running else ()

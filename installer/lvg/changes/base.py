@@ -61,10 +61,8 @@ def find_base(survey: Survey, delivery: Delivery, *, keep: bool) -> Base:
     path = OVERLAY if delivery == "overlay" else survey.config_path
     now, found = survey.state(path), authored(survey, path)
     if delivery == "overlay" and not (keep and found.edited_since):
-        text = _OVERLAID.format(covered=survey.config_path).encode() + covered_state(survey).data
-        return Base(path, now, text, found.edited_since, {})
-    text = found.state.data if found.state.kind == "file" else _CREATED
-    return Base(path, now, text, found.edited_since, found.inherited)
+        return Base(path, now, _overlaid(survey), found.edited_since, {})
+    return Base(path, now, _or_created(found.state), found.edited_since, found.inherited)
 
 
 def authored(survey: Survey, path: str) -> Authored:
@@ -103,9 +101,15 @@ def _last_authored(survey: Survey, path: str) -> FileState:
 
 def as_applied(survey: Survey, path: str, record: Record) -> bytes:
     """Return the text that the last apply made of `path`: only its digest was kept."""
-    if path == OVERLAY:
-        text = _OVERLAID.format(covered=survey.config_path).encode() + covered_state(survey).data
-    else:
-        state = _last_authored(survey, path)
-        text = state.data if state.kind == "file" else _CREATED
+    text = _overlaid(survey) if path == OVERLAY else _or_created(_last_authored(survey, path))
     return envfile.edit(text, record.settings, [key for key in record.inherited if key not in record.settings]).data
+
+
+def _overlaid(survey: Survey) -> bytes:
+    """Return the text that an overlay starts as: our header, then the covered file."""
+    return _OVERLAID.format(covered=survey.config_path).encode() + covered_state(survey).data
+
+
+def _or_created(state: FileState) -> bytes:
+    """Return the text of a file, or what lvg begins one with where there is none."""
+    return state.data if state.kind == "file" else _CREATED
