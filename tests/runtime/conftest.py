@@ -30,6 +30,9 @@ class Act:
     ask: str = ""  # "hangs": the call never returns; else an error
     save: str = ""  # an error
     destroy: str = ""  # an error
+    lifecycle: str = ""  # an error
+    jobs: list[str] = field(default_factory=lambda: [""])  # what `job` says, in turn; the last one for good
+    in_the_way: str = ""  # a block job or a backup that keeps it from being saved
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,13 +109,32 @@ class FakeSession:
     async def resume(self, guest: Facts) -> None:
         self._request(guest, "resume")
 
+    async def end_at_poweroff(self, guest: Facts) -> None:
+        self._request(guest, "ends at poweroff")
+        if self.acts[guest.name].lifecycle:
+            raise LibvirtError(self.acts[guest.name].lifecycle)
+
+    async def job(self, guest: Facts) -> str:
+        jobs = self.acts[guest.name].jobs
+        return jobs.pop(0) if len(jobs) > 1 else jobs[0]
+
+    async def abort_job(self, guest: Facts) -> None:
+        self._request(guest, "abort job")
+        self.acts[guest.name].jobs[:] = [""]
+
+    async def cancel_jobs(self, guest: Facts) -> str:
+        if self.acts[guest.name].in_the_way:
+            self._request(guest, "cancel jobs")
+        cancelled, self.acts[guest.name].in_the_way = self.acts[guest.name].in_the_way, ""
+        return cancelled
+
     async def wake(self, guest: Facts) -> None:
         self._request(guest, "wake")
 
     async def save(self, guest: Facts, bypass_cache: bool, seconds: float) -> None:
         act = self._request(guest, "save bypass" if bypass_cache else "save")
-        if act.save:
-            raise LibvirtError(act.save)
+        if act.save or act.in_the_way:
+            raise LibvirtError(act.save or "domain has active block job")
         self.end(guest.name, "saved")
 
     async def destroy(self, guest: Facts, graceful: bool) -> None:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from lvg.stopvm import decide, policy
+from lvg.stopvm import decide, order, policy, timing
 from lvg.stopvm.decide import Facts
 from lvg.stopvm.policy import GuestPolicy, Net, Policy
 
@@ -96,7 +96,7 @@ def test_one_bad_value_spoils_only_itself(key, value):
         ({"state": "paused"}, {}, "save"),
         ({"state": "pmsuspended"}, {}, "wake"),
         ({"state": "crashed"}, {}, "timeout"),
-        ({"on_poweroff": "restart"}, {}, "save"),
+        ({"on_poweroff": "restart"}, {}, "ask"),
         ({"on_poweroff": "preserve"}, {}, "ask"),
         ({"persistent": False}, {}, "ask"),
         ({"persistent": False}, {"persistent_only": "true"}, "leave"),
@@ -133,7 +133,7 @@ def test_next_press(rules, presses, pause):
     ],
 )
 def test_work_ends_early_enough_for_the_net(budget, net, guests, goes_down, seconds):
-    assert decide.work_seconds(Policy(budget=budget, net=net), guests, goes_down) == seconds
+    assert timing.work_seconds(Policy(budget=budget, net=net), guests, goes_down) == seconds
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,68 @@ def test_work_ends_early_enough_for_the_net(budget, net, guests, goes_down, seco
     ],
 )  # fmt: skip
 def test_a_guest_never_takes_what_is_kept_for_the_last_step(timeout, on_timeout, left, seconds):
-    assert decide.guest_seconds(GuestPolicy(timeout=timeout, on_timeout=on_timeout), left) == seconds
+    assert timing.guest_seconds(GuestPolicy(timeout=timeout, on_timeout=on_timeout), left) == seconds
+
+
+@pytest.mark.parametrize(
+    ("left", "save", "seconds"),
+    [(1200, 45, 240), (270, 45, 225), (100, 80, 50), (100, 2, 90), (10, 100, 5)],
+)
+def test_a_guest_leaves_time_for_its_save(left, save, seconds):
+    assert timing.guest_seconds(GuestPolicy(timeout=240, on_timeout=("save", "leave")), left, save) == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "guests", "starts"),
+    [
+        ("nobody can be saved", [], {}),
+        ("one", [("a", 0, 30)], {"a": 70}),
+        ("longest first, and each has the disk for itself", [("a", 0, 10), ("b", 0, 30)], {"b": 60, "a": 90}),
+        ("those that others need come last", [("nas", 1, 30), ("web", 0, 10)], {"web": 60, "nas": 70}),
+        ("half of the time is the guests' own", [("a", 0, 40), ("b", 0, 30)], {"a": 50, "b": 70}),
+        ("one that fits in no case is not cut short", [("a", 0, 51), ("b", 0, 30)], {"b": 70}),
+        ("one that just fits is", [("a", 0, 50)], {"a": 50}),
+        ("many", [(f"g{n}", 0, 20) for n in range(4)], {"g3": 50, "g2": 50, "g1": 60, "g0": 80}),
+    ],
+)
+def test_when_saves_have_to_begin(name, guests, starts):
+    saves = [timing.Saving(("default", who), wave, seconds) for who, wave, seconds in guests]
+    found = timing.save_starts(saves, begin=0, end=100)
+    assert {key[1]: start for key, start in found.items()} == starts, name
+
+
+@pytest.mark.parametrize(
+    ("facts", "rules", "may"),
+    [
+        ({}, {}, True),
+        ({"persistent": False}, {}, False),
+        ({"hostdev": True}, {}, False),
+        ({}, {"action": "none"}, False),
+        ({}, {"on_timeout": ("leave", "save")}, False),
+        ({}, {"on_timeout": ("destroy",)}, False),
+        ({}, {"on_timeout": ("destroy", "save")}, True),
+    ],
+)
+def test_who_may_be_saved_when_time_runs_short(facts, rules, may):
+    assert decide.may_be_saved(Facts("u", "n", **facts), GuestPolicy(**rules)) == may
 
 
 def test_waves():
-    after, wrong = decide.dependants(["nas", "db", "web", "x"], {"db": ["n*"], "web": ["db", "none"]})
+    after, wrong = order.dependants(["nas", "db", "web", "x"], {"db": ["n*"], "web": ["db", "none"]})
     assert wrong == []
-    assert decide.waves(after) == {"web": 0, "x": 0, "db": 1, "nas": 2}
+    assert order.waves(after) == {"web": 0, "x": 0, "db": 1, "nas": 2}
 
 
 def test_a_guest_that_matches_its_own_glob_does_not_wait_for_itself():
-    after, wrong = decide.dependants(["a", "b"], {"a": ["*"]})
-    assert (decide.waves(after), wrong) == ({"a": 0, "b": 1}, [])
+    after, wrong = order.dependants(["a", "b"], {"a": ["*"]})
+    assert (order.waves(after), wrong) == ({"a": 0, "b": 1}, [])
 
 
 def test_a_long_circle_is_cut_once():
     names = [f"g{n}" for n in range(50)]
-    after, wrong = decide.dependants(names, {name: [names[(n + 1) % 50]] for n, name in enumerate(names)})
+    after, wrong = order.dependants(names, {name: [names[(n + 1) % 50]] for n, name in enumerate(names)})
     assert len(wrong) == 1
-    assert max(decide.waves(after).values()) == 49
+    assert max(order.waves(after).values()) == 49
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Stopping guests that obey, are deaf, hang or fail. Times are short, and no test relies on them being exact."""
 
+import asyncio
 import json
 import os
 import stat
@@ -92,12 +93,27 @@ def test_all_obey(play, act):
             1,
         ),
         ("going down by itself: not asked again", {"facts": {"state": "shutdown"}}, {"timeout": 0.3}, [], "left", 2),
-        ("reboots when shut down: saved", {"facts": {"on_poweroff": "restart"}}, {}, ["save"], "saved", 0),
+        (
+            "reboots when shut down: not this time",
+            {"facts": {"on_poweroff": "restart"}},
+            {},
+            ["ends at poweroff", "acpi"],
+            "clean",
+            0,
+        ),
+        (
+            "reboots when shut down, and libvirt cannot change that: saved",
+            {"lifecycle": "not supported", "facts": {"on_poweroff": "restart"}},
+            {},
+            ["ends at poweroff", "save"],
+            "saved",
+            0,
+        ),
         (
             "reboots when shut down, not to be saved",
-            {"save": "no", "facts": {"on_poweroff": "restart"}},
+            {"save": "no", "lifecycle": "no", "facts": {"on_poweroff": "restart"}},
             {"timeout": 60, "on_timeout": ["destroy"]},
-            ["save", "SIGTERM"],
+            ["ends at poweroff", "save", "ends at poweroff", "SIGTERM"],
             "destroyed",
             1,
         ),
@@ -106,6 +122,60 @@ def test_all_obey(play, act):
 def test_one_guest(play, act, name, settings, rules, asked, verdict, code):
     played = play({"g": act(**settings)}, rules)
     assert (played.asked("g"), played.verdicts["g"], played.code) == (asked, verdict, code), name
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "rules", "asked", "verdict", "code"),
+    [
+        ("a snapshot is waited for", {"jobs": ["snapshot", "snapshot", "snapshot", ""]}, {}, ["acpi"], "clean", 0),
+        ("one that hangs is aborted", {"jobs": ["snapshot"]}, {"timeout": 2}, ["abort job", "acpi"], "clean", 0),
+        ("a backup ends with its guest", {"jobs": ["backup"]}, {}, ["acpi"], "clean", 0),
+        (
+            "a block job is cancelled when there is no other way",
+            {"presses": 0, "in_the_way": "the block job of vda"},
+            {"resend": 0, "on_timeout": ["save"]},
+            ["acpi", "save", "cancel jobs", "save"],
+            "saved",
+            1,
+        ),
+    ],
+)
+def test_jobs_of_others(play, act, name, settings, rules, asked, verdict, code):
+    played = play({"g": act(**settings)}, {"budget": 4, **rules})
+    assert (played.asked("g"), played.verdicts["g"], played.code) == (asked, verdict, code), name
+
+
+def test_a_save_by_somebody_else_is_waited_for(play, act, fake, monkeypatch):
+    async def job(self, guest):
+        asyncio.get_running_loop().call_later(0.1, self.end, guest.name, "saved")
+        return "save"
+
+    monkeypatch.setattr(fake, "job", job)
+    played = play({"g": act()})
+    assert (played.asked("g"), played.verdicts["g"], played.code) == ([], "saved", 0)
+
+
+def test_a_process_that_stays_after_the_guests_own_end_is_put_away(play, act, monkeypatch):
+    monkeypatch.setattr("lvg.stopvm.guest._PUT_AWAY_AFTER", 0.1)
+    played = play({"g": act()}, ends=lambda session, name: session.tell(name, "finished"))
+    assert (played.asked("g"), played.verdicts["g"], played.code) == (["acpi", "SIGTERM"], "clean", 0)
+
+
+def test_when_time_runs_short_guests_are_saved_longest_first(play, act, monkeypatch):
+    monkeypatch.setattr("lvg.stopvm.timing._SAVE_STARTS", 0.1)
+    memory = {"small": 1, "big": 20, "middling": 15}
+    acts = {name: act(presses=0, facts={"memory": mib}) for name, mib in memory.items()}
+    played = play(acts, {"timeout": 600, "resend": 0, "on_timeout": ["save", "leave"], "budget": 3})
+    saves = [who for who, what in played.session.log if what == "save"]
+    assert (saves, played.code) == (["big", "middling", "small"], 1)
+    assert "time runs short: saving it" in played.said
+
+
+def test_guests_that_wait_for_a_slot_are_saved_in_time_too(play, act, monkeypatch):
+    monkeypatch.setattr("lvg.stopvm.timing._SAVE_STARTS", 0.1)
+    rules = {"timeout": 600, "resend": 0, "on_timeout": ["save", "leave"], "budget": 2, "parallel": 1}
+    played = play({f"g{n}": act(presses=0) for n in range(4)}, rules)
+    assert set(played.verdicts.values()) == {"saved"}
 
 
 def test_presses_again_until_the_deadline(play, act):

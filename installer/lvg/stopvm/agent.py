@@ -1,12 +1,34 @@
 """The words of the QEMU guest agent's protocol (qemu-ga, interop/qemu-ga-ref)."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from .policy import Command
+from .session import LibvirtError
 
 PING = json.dumps({"execute": "guest-ping"})
+
+
+async def run(command: Command, seconds: float, ask: Callable[[str], Awaitable[str]]) -> tuple[int, str]:
+    """Run a command in the guest and return its exit code and output. `ask` gets the agent's answer to a request.
+
+    Raises what `ask` raises, and LibvirtError for an answer that is none and after `seconds`.
+    """
+    pause = 0.1
+    try:
+        async with asyncio.timeout(seconds):
+            pid = started(await ask(execute(command)))
+            while True:
+                if (done := finished(await ask(ask_status(pid)))) is not None:
+                    return done
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+    except (ValueError, RecursionError) as error:
+        raise LibvirtError(str(error)) from None
+    except TimeoutError:
+        raise LibvirtError(f"not done after {seconds:.0f} s, it is left to run") from None
 
 
 def execute(command: Command) -> str:

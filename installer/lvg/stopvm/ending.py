@@ -32,8 +32,10 @@ class Ending:
         self.gone = asyncio.Event()
         self.how = ""  # clean, saved, destroyed, lost or moved; the first that is known counts
         self.save_asked = False
+        self.hurry_up = asyncio.Event()  # time runs short: it is to be saved while that can be done
         self.adrift = 0.0  # seconds in which news may still come, while there is no connection to libvirt
         self._last = ""
+        self._stir = asyncio.Event()
 
     def hear(self, what: str) -> None:
         """Take libvirt's news, as in `Events`."""
@@ -42,24 +44,53 @@ class Ending:
             self.settle(how)
         elif kind in ("finished", "killed", "resumed"):
             self._last = kind
+        self._set_stir()
+
+    def hurry(self) -> None:
+        """Take that there is no time left to wait for the guest's own end."""
+        self.hurry_up.set()
+        self._set_stir()
+
+    def _set_stir(self) -> None:
+        if self.stirred:
+            self._stir.set()
+        else:
+            self._stir.clear()
+
+    @property
+    def hurried(self) -> bool:
+        """True if there is no time left to wait for the guest's own end."""
+        return self.hurry_up.is_set()
+
+    @property
+    def stirred(self) -> bool:
+        """True if there is no use in asking the guest (again): it is gone, or as good as gone, or has no time."""
+        return self.gone.is_set() or self.finished or self.hurried
 
     def settle(self, how: str) -> None:
-        """Take that it is gone. For libvirt a guest whose QEMU got a signal was shut down; it was not."""
-        if not self.gone.is_set():
-            self.how = "destroyed" if how == "clean" and self._last == "killed" else how
-            self.gone.set()
+        """Take that it is gone. For libvirt a guest whose QEMU got a signal was shut down; it was not.
+
+        One that shut itself down before its process was ended did end cleanly.
+        """
+        if self.gone.is_set():
+            return
+        meant = {("clean", "killed"): "destroyed", ("destroyed", "finished"): "clean"}
+        self.how = meant.get((how, self._last), how)
+        self.gone.set()
+        self._set_stir()
 
     async def wait(self, seconds: float) -> None:
+        """Return when it stirs, or after `seconds`."""
+        await _wait(self._stir, seconds)
+
+    async def wait_gone(self, seconds: float) -> None:
         """Return when it is gone, or after `seconds`."""
-        try:
-            await asyncio.wait_for(self.gone.wait(), max(seconds, 0.0))
-        except TimeoutError:
-            return
+        await _wait(self.gone, seconds)
 
     async def last_news(self) -> None:
         """Wait a moment, after a failed request, for a guest that took the connection along when it ended."""
-        await self.wait(_CLOSED_WITHIN)
-        await self.wait(self.adrift)
+        await self.wait_gone(_CLOSED_WITHIN)
+        await self.wait_gone(self.adrift)
 
     @property
     def finished(self) -> bool:
@@ -74,6 +105,13 @@ class Ending:
         if said != "saved" and self.finished:
             said = "clean"
         self.settle(said or "lost")
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), max(seconds, 0.0))
+    except TimeoutError:
+        return
 
 
 def left_behind(name: str, save_asked: bool, root: Path = ROOT) -> str:

@@ -3,108 +3,109 @@
 import asyncio
 from collections.abc import Awaitable
 
-from . import decide, hooks
-from .calls import CallTimeoutError
+from . import decide, hooks, jobs, timing
 from .decide import Facts
 from .ending import Ending
-from .policy import Command, GuestPolicy
+from .force import Force
+from .policy import GuestPolicy
 from .report import Report
-from .session import LibvirtError, Session
+from .requests import ANSWER_WITHIN, Requests
+from .saving import Saves
+from .session import Session
 from .verdict import MOVED, Time, Verdict
 
-_ANSWER_WITHIN = 25.0  # seconds for a request, on top of the session's own limits
-_DESTROYED_WITHIN = 45.0  # seconds
+_PUT_AWAY_AFTER = 15.0  # seconds after its own end that libvirt has to end a guest's process
 
 
 class GuestStop:
     """One guest on its way down."""
 
-    def __init__(self, facts: Facts, policy: GuestPolicy, session: Session, saves: asyncio.Semaphore) -> None:
+    def __init__(self, facts: Facts, policy: GuestPolicy, session: Session, saves: Saves) -> None:
         self.facts = facts
         self.policy = policy
         self.settled = asyncio.Event()  # there is a verdict
-        self._session = session
-        self._saves = saves
         self.ending = Ending()
-        self._tried: list[str] = []
+        self.requests = Requests(facts, session, self.ending)
+        self.save_seconds = timing.save_seconds(saves.mib(facts)) if decide.may_be_saved(facts, policy) else 0.0
+        self._force = Force(self.requests, saves, policy.bypass_cache)
         self._method = ""
-        self._report = Report()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it one guest among those of all URIs."""
+        return self.facts.uri, self.facts.uuid
 
     @property
     def gone(self) -> bool:
         """True if it is known to have ended."""
         return self.ending.gone.is_set()
 
+    @property
+    def may_be_cut_short(self) -> bool:
+        """True if it could be saved now and nobody does so yet."""
+        return self.save_seconds > 0 and not (self.settled.is_set() or self._force.saving or self.ending.hurried)
+
     async def stop(self, time: Time, report: Report) -> Verdict:
         """Stop it, and return what became of it; never raises."""
-        self._report = report
+        self.requests.report = report
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
             verdict, wanted = await self._steps(time)
         except Exception as error:  # a fault of ours in one guest must not reach the others
-            self._tried.append(f"stopvm: {error!r}")
+            self.requests.note(f"stopvm: {error!r}")
             verdict, wanted = "left", False
-        return Verdict(verdict, wanted, "; ".join(self._tried), self._method, round(clock() - started, 1))
+        method = self._force.method or self._method
+        return Verdict(verdict, wanted, self.requests.notes, method, round(clock() - started, 1))
 
     async def _steps(self, time: Time) -> tuple[str, bool]:
         step = decide.opening(self.facts, self.policy)
         if step == "leave":
-            self._tried.append("left to libvirt-guests, as the policy says")
+            self.requests.note("left to libvirt-guests, as the policy says")
             return "left", True
-        step = await self._before_stop(step, time)
+        if not self.ending.hurried:
+            step = await hooks.before_stop(self.requests, self.policy, time.wave) or step
         if step == "skip":
             return "left", False
+        if step in ("ask", "save"):
+            await jobs.wait_for_other(self.requests, time.wave)
         if step == "wake":
-            step = "ask" if await self._try("wake", self._session.wake(self.facts)) else "save"
+            step = "ask" if await self._taken("wake", self._session.wake(self.facts)) else "save"
+        if step == "ask" and not await self._ends_at_poweroff():
+            step = "save"
         if step == "save":
-            if await self._save(time):
+            if await self._force.save(time):
                 return "saved", True
             step = await self._instead_of_save()
         if step in ("ask", "wait") and not self.gone:
             await self._ask(time, press=step == "ask")
         return await self._at_deadline(time)
 
-    async def _before_stop(self, step: str, time: Time) -> str:
-        """Run the commands, in the guest and then on the host, and return the step to go on with."""
-        commands = [("before_stop", command) for command in self.policy.before_stop]
-        commands += [("before_stop_host", command) for command in self.policy.before_stop_host]
-        for where, command in commands:
-            seconds = min(self.policy.hook_timeout, max(time.wave - asyncio.get_running_loop().time(), 1.0))
-            run = hooks.run_on_host if where == "before_stop_host" else self._run_in_guest
-            wrong = await run(command, self.facts, seconds, self._report)
-            if not wrong:
-                continue
-            self._tried.append(f"{where}: {wrong}")
-            self._report.warning(f"{self.facts.name}: {where}: {wrong} ({self.policy.on_hook_failure})")
-            if self.policy.on_hook_failure != "continue":
-                return self.policy.on_hook_failure
-        return step
+    @property
+    def _session(self) -> Session:
+        return self.requests.session
 
-    async def _run_in_guest(self, command: Command, guest: Facts, seconds: float, report: Report) -> str:
-        """Run one command in the guest and return what went wrong, "" if nothing did."""
-        if not guest.agent:
-            return f"{command[0]}: the guest's agent is not there"
-        try:
-            running = self._session.execute(guest, command, seconds)
-            code, output = await asyncio.wait_for(running, seconds + _ANSWER_WITHIN)
-        except (LibvirtError, CallTimeoutError, TimeoutError) as error:
-            return f"{command[0]}: {error or 'no answer'}"
-        hooks.show(output, command, guest, report)
-        return f"{command[0]}: exit code {code}" if code else ""
+    async def _taken(self, what: str, request: Awaitable[None], seconds: float = 30.0) -> bool:
+        return await self.requests.taken(what, request, seconds)
+
+    async def _ends_at_poweroff(self) -> bool:
+        """True if a shutdown of the guest's is its end; on_poweroff=restart and preserve are changed for this run."""
+        if self.facts.on_poweroff == "destroy" or self.gone:
+            return True
+        return await self._taken("on_poweroff", self._session.end_at_poweroff(self.facts))
 
     async def _instead_of_save(self) -> str:
-        if self.facts.on_poweroff == "restart":
-            return "timeout"  # asked to shut down it would only start again
-        if self.facts.state == "paused" and not self.gone:
-            return "ask" if await self._try("resume", self._session.resume(self.facts)) else "timeout"
-        return "timeout" if self.facts.state == "crashed" else "ask"
+        if self.facts.state == "crashed" or self.gone:
+            return "timeout"
+        if self.facts.state == "paused" and not await self._taken("resume", self._session.resume(self.facts)):
+            return "timeout"
+        return "ask" if await self._ends_at_poweroff() else "timeout"  # else asked to shut down it starts again
 
     async def _ask(self, time: Time, press: bool) -> None:
         """Ask by each method in turn, press again, and return when it is gone or past its deadline."""
         clock = asyncio.get_running_loop().time
         begun = clock()
-        deadline = begun + decide.guest_seconds(self.policy, time.wave - begun)
+        deadline = begun + timing.guest_seconds(self.policy, time.wave - begun, self.save_seconds)
         presses, ways = 0, decide.methods(self.facts, self.policy) if press else ()
         for way in ways:
             if self.gone or clock() >= deadline or await self._request(way, deadline - clock()):
@@ -113,24 +114,32 @@ class GuestStop:
         else:
             if ways == ("agent",):
                 return  # only the agent is wanted, and it does not do it
-        while not self.gone and clock() < deadline:
+        while not self.ending.stirred and clock() < deadline:
             pause = decide.next_press(self.policy, presses) if press else None
             await self.ending.wait(min(deadline, clock() + pause) - clock() if pause else deadline - clock())
-            if not self.gone and clock() < deadline and await self._request("acpi", deadline - clock()):
+            if not self.ending.stirred and clock() < deadline and await self._request("acpi", deadline - clock()):
                 self._method, presses = "acpi", presses + 1
+        await self._put_away()
         if not self.gone:
-            self._report.warning(decide.late(self.facts, self.policy, clock() - begun))
+            self.requests.report.warning(decide.late(self.facts, self.policy, clock() - begun, self.ending.hurried))
 
     async def _request(self, way: str, seconds: float) -> bool:
-        return await self._try(way, self._session.ask(self.facts, way), min(seconds, _ANSWER_WITHIN))
+        return await self._taken(way, self._session.ask(self.facts, way), min(seconds, ANSWER_WITHIN))
+
+    async def _put_away(self) -> None:
+        """Give a guest that shut itself down the time to be gone, and help if its process stays."""
+        if self.ending.finished and not self.gone:
+            await self.ending.wait_gone(_PUT_AWAY_AFTER)
+        if self.ending.finished and not self.gone:
+            await self._force.put_away()
 
     async def _at_deadline(self, time: Time) -> tuple[str, bool]:
         for step in self.policy.on_timeout:
             if self.gone or step == "leave":
                 break
-            if step == "save" and await self._save(time):
+            if step == "save" and not self.ending.finished and await self._force.save(time):
                 return "saved", False
-            if step == "destroy" and await self._destroy():
+            if step == "destroy" and await self._force.destroy():
                 return "destroyed", False
         await self.ending.last_news()
         return self._ended_verdict() if self.gone else ("left", False)
@@ -138,61 +147,9 @@ class GuestStop:
     def _ended_verdict(self) -> tuple[str, bool]:
         how = self.ending.how
         if how == "lost":
-            self._tried.append("its process ended, with no sign that the guest shut down")
+            self.requests.note("its process ended, with no sign that the guest shut down")
         if how == "moved":
-            self._tried.append("it moved to another host")
+            self.requests.note("it moved to another host")
             self._method = MOVED
             return "clean", True
         return how, how in ("clean", "saved")
-
-    async def _save(self, time: Time) -> bool:
-        """True if the guest is saved now."""
-        if why := decide.why_not_save(self.facts):
-            self._tried.append(f"save: {why}")
-            return False
-        self.ending.save_asked = True
-        clock = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout(max(time.all - clock(), time.least_save)), self._saves:
-                seconds = max(time.all - clock(), time.least_save)
-                saving = self._session.save(self.facts, self.policy.bypass_cache, seconds)
-                done = await self._try("save", saving, seconds + _ANSWER_WITHIN, until_gone=False)
-        except TimeoutError:
-            self._tried.append("save: no time left")
-            done = False
-        if done:
-            self.ending.settle("saved")
-        if self.ending.how == "saved":
-            self._method = "save"
-        return self.ending.how == "saved"
-
-    async def _destroy(self) -> bool:
-        for graceful in (True, False):
-            ending = self._session.destroy(self.facts, graceful)
-            if await self._try("destroy", ending, _DESTROYED_WITHIN, until_gone=False):
-                self._method = "destroy"
-                self.ending.settle("destroyed")
-            if self.gone:
-                return self.ending.how == "destroyed"
-        return False
-
-    async def _try(self, what: str, request: Awaitable[None], seconds: float = 30.0, until_gone: bool = True) -> bool:
-        """True if the request was taken. What it fails with is noted; a guest that ends meanwhile ends the waiting."""
-        task = asyncio.ensure_future(request)
-        gone = asyncio.ensure_future(self.ending.gone.wait() if until_gone else asyncio.Event().wait())
-        try:
-            await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and not self.gone:
-                raise CallTimeoutError(f"no answer within {seconds:.0f} s")
-            if task.done():
-                task.result()
-            return True
-        except (LibvirtError, CallTimeoutError) as error:
-            await self.ending.last_news()
-            if not self.gone:
-                self._tried.append(f"{what}: {error}")
-                self._report.warning(f"{self.facts.name}: {what}: {error}")
-            return False
-        finally:
-            gone.cancel()
-            task.cancel()

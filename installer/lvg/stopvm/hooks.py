@@ -1,15 +1,55 @@
-"""Commands of the admin's that run before a guest is asked to stop."""
+"""Commands of the admin's that run before a guest is asked to stop: in the guest by its agent, or on the host."""
 
 import asyncio
 import os
 import signal
 from contextlib import suppress
 
+from .calls import CallTimeoutError
 from .decide import Facts
-from .policy import Command
+from .policy import Command, GuestPolicy
 from .report import Report
+from .requests import ANSWER_WITHIN, Requests
+from .session import LibvirtError
 
 _SHOWN = 100  # lines of output that go to the journal
+_AT_LEAST = 1.0  # seconds a command gets, however late it is
+
+
+async def before_stop(requests: Requests, policy: GuestPolicy, until: float) -> str:
+    """Run the commands, first in the guest, then on the host, one after the other.
+
+    Returns "" to go on, or what `on_hook_failure` says ("save", "skip") once one failed. `until`: on the loop's clock.
+    """
+    commands = [("before_stop", command) for command in policy.before_stop]
+    commands += [("before_stop_host", command) for command in policy.before_stop_host]
+    for where, command in commands:
+        seconds = min(policy.hook_timeout, max(until - asyncio.get_running_loop().time(), _AT_LEAST))
+        if where == "before_stop":
+            wrong = await run_in_guest(command, requests, seconds)
+        else:
+            wrong = await run_on_host(command, requests.facts, seconds, requests.report)
+        if not wrong:
+            continue
+        requests.note(f"{where}: {wrong}")
+        requests.report.warning(f"{requests.facts.name}: {where}: {wrong} ({policy.on_hook_failure})")
+        if policy.on_hook_failure != "continue":
+            return policy.on_hook_failure
+    return ""
+
+
+async def run_in_guest(command: Command, requests: Requests, seconds: float) -> str:
+    """Run one command in the guest and return what went wrong, "" if nothing did."""
+    guest = requests.facts
+    if not guest.agent:
+        return f"{command[0]}: the guest's agent is not there"
+    try:
+        running = requests.session.execute(guest, command, seconds)
+        code, output = await asyncio.wait_for(running, seconds + ANSWER_WITHIN)
+    except (LibvirtError, CallTimeoutError, TimeoutError) as error:
+        return f"{command[0]}: {error or 'no answer'}"
+    show(output, command, guest, requests.report)
+    return f"{command[0]}: exit code {code}" if code else ""
 
 
 async def run_on_host(command: Command, guest: Facts, seconds: float, report: Report) -> str:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import libvirt
 
-from . import agent, wire
+from . import agent, domainjobs, wire
 from .calls import Calls, CallTimeoutError
 from .decide import Facts
 from .policy import Command
@@ -26,6 +26,7 @@ _LIST = 60.0
 _PING = 7.0  # seconds for a ping; libvirt itself waits 5 for the agent's answer
 _AGENT = 15.0  # seconds until an agent that was pinged must have taken the order
 _DESTROY = 40.0  # libvirt itself waits 15 s for SIGTERM and 15 s for SIGKILL, longer with host devices
+_JOB = 10.0
 _START = 600.0  # a saved guest reads all of its memory back
 
 
@@ -99,6 +100,24 @@ class LibvirtSession:
         """Let a paused guest run."""
         await self._quick(guest, lambda domain: domain.resume())
 
+    async def end_at_poweroff(self, guest: Facts) -> None:
+        """Let this run of the guest end when it shuts itself down; its definition stays as it is."""
+        what, action = libvirt.VIR_DOMAIN_LIFECYCLE_POWEROFF, libvirt.VIR_DOMAIN_LIFECYCLE_ACTION_DESTROY
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        await self._quick(guest, lambda domain: domain.setLifecycleAction(what, action, live))
+
+    async def job(self, guest: Facts) -> str:
+        """Return which job holds the guest; drivers other than QEMU's have none."""
+        return await self._slow(guest, _JOB, domainjobs.operation) if self._driver == "qemu" else ""
+
+    async def abort_job(self, guest: Facts) -> None:
+        """Abort the job that holds the guest."""
+        await self._slow(guest, _QUICK, lambda domain: domain.abortJob())
+
+    async def cancel_jobs(self, guest: Facts) -> str:
+        """Cancel what keeps the guest from being saved."""
+        return await self._slow(guest, _DESTROY, domainjobs.cancel) if self._driver == "qemu" else ""
+
     async def wake(self, guest: Facts) -> None:
         """Wake a guest that suspended itself."""
         await self._quick(guest, lambda domain: domain.pMWakeup(0))
@@ -110,7 +129,7 @@ class LibvirtSession:
             await self._slow(guest, seconds, lambda domain: domain.managedSave(flags))
         except CallTimeoutError:
             with suppress(LibvirtError, CallTimeoutError):
-                await self._slow(guest, _QUICK, lambda domain: domain.abortJob())
+                await self.abort_job(guest)
             raise LibvirtError(f"saving took longer than {seconds:.0f} s") from None
 
     async def destroy(self, guest: Facts, graceful: bool) -> None:
@@ -143,20 +162,7 @@ class LibvirtSession:
 
     async def execute(self, guest: Facts, command: Command, seconds: float) -> tuple[int, str]:
         """Run a command in the guest by its agent; return its exit code and output."""
-        pause = 0.1
-        try:
-            async with asyncio.timeout(seconds):
-                pid = agent.started(await self._slow(guest, _AGENT, partial(wire.ask_agent, agent.execute(command))))
-                while True:
-                    reply = await self._slow(guest, _AGENT, partial(wire.ask_agent, agent.ask_status(pid)))
-                    if (done := agent.finished(reply)) is not None:
-                        return done
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 1.0)
-        except (ValueError, RecursionError) as error:
-            raise LibvirtError(str(error)) from None
-        except TimeoutError:
-            raise LibvirtError(f"not done after {seconds:.0f} s, it is left to run") from None
+        return await agent.run(command, seconds, lambda text: self._slow(guest, _AGENT, partial(wire.ask_agent, text)))
 
     async def sync_time(self, guest: Facts) -> None:
         """Set a resumed guest's clock by its agent."""

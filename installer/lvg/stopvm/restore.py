@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import decide, history
+from . import history, order
 from .calls import CallTimeoutError
 from .decide import Facts
 from .history import Entry, History, Record
@@ -134,7 +134,7 @@ def start_order(policy: Policy, pending: Sequence[Entry]) -> list[Entry]:
     """Return the guests to start, those first that others need."""
     names = [entry.name for entry in pending]
     needs = {name: policy.for_guest(name).needs for name in names}
-    waves = decide.waves(decide.dependants(names, needs)[0])
+    waves = order.waves(order.dependants(names, needs)[0])
     return sorted(pending, key=lambda entry: -waves[entry.name])
 
 

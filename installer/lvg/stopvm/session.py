@@ -50,6 +50,18 @@ class Session(Protocol):
     async def resume(self, guest: Facts) -> None:
         """Let a paused guest run."""
 
+    async def end_at_poweroff(self, guest: Facts) -> None:
+        """Let this run of the guest end when it shuts itself down, whatever its definition says of on_poweroff."""
+
+    async def job(self, guest: Facts) -> str:
+        """Return which job holds the guest: "save", "migration", "snapshot", "dump", "backup" or another; "" = none."""
+
+    async def abort_job(self, guest: Facts) -> None:
+        """Abort that job."""
+
+    async def cancel_jobs(self, guest: Facts) -> str:
+        """Cancel the backup and the block jobs that keep a guest from being saved; return them in words."""
+
     async def wake(self, guest: Facts) -> None:
         """Wake a guest that suspended itself."""
 

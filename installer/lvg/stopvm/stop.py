@@ -2,24 +2,24 @@
 
 import asyncio
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import decide, hostdown, summary
+from . import decide, hostdown, summary, timing
 from .calls import CallTimeoutError
 from .decide import Facts
 from .ending import ROOT
 from .guest import GuestStop
+from .inorder import InOrder
 from .keeper import Keeper
 from .notify import EXTEND_BY, EXTEND_EVERY, Notifier
 from .policy import Policy
 from .reconnect import Reconnect
 from .report import Report
+from .saving import Saves
 from .session import Events, LibvirtError, Session
-from .verdict import Time, Verdict
-
-SAVES_AT_ONCE = 4  # they compete for one disk
+from .verdict import Verdict
 
 
 @dataclass
@@ -62,8 +62,8 @@ class Stop:
         loop = asyncio.get_running_loop()
         found = [facts for some in await asyncio.gather(*map(self._open, self.sessions)) for facts in some]
         self._unreachable += [] if self.sessions else self.policy.uris  # libvirt's Python module is missing
-        self._end = loop.time() + decide.work_seconds(self.policy, len(found), self.host_goes_down)
-        saves = asyncio.Semaphore(SAVES_AT_ONCE)
+        self._end = loop.time() + timing.work_seconds(self.policy, len(found), self.host_goes_down)
+        saves = Saves(self.root, self.local)
         sessions = {session.uri: session for session in self.sessions}
         for facts in found:
             guest = GuestStop(facts, self.policy.for_guest(facts.name), sessions[facts.uri], saves)
@@ -76,7 +76,9 @@ class Stop:
         early, self._early = self._early, []
         for news in early:
             self._on_guest(*news)
-        await self._stop_all()
+        self._status()
+        guests, begin = list(self._guests.values()), loop.time()
+        await InOrder(guests, self.policy.parallel, begin, self._end, self.least_save, self.report, self._verdict).run()
         verdicts = [(entry.verdict, entry.wanted) for entry in self.keeper.record.guests]
         code = decide.exit_code(verdicts, bool(self._unreachable))
         await self.keeper.end(code)
@@ -109,43 +111,6 @@ class Stop:
         if found:
             self.report.err(f"left to libvirt-guests: {', '.join(facts.name for facts in found)}")
         return found
-
-    async def _stop_all(self) -> None:
-        names = [guest.facts.name for guest in self._guests.values()]
-        needs = {guest.facts.name: guest.policy.needs for guest in self._guests.values() if guest.policy.needs}
-        after, wrong = decide.dependants(names, needs)
-        for text in wrong:
-            self.report.err(text)
-        waves = decide.waves(after)
-        last = max(waves.values(), default=0) + 1
-        slots = asyncio.Semaphore(self.policy.parallel or len(names) or 1)
-        begin = asyncio.get_running_loop().time()
-        by_name: dict[str, list[GuestStop]] = {}
-        for guest in self._guests.values():
-            by_name.setdefault(guest.facts.name, []).append(guest)
-        jobs = []
-        for guest in self._guests.values():
-            share = decide.wave_share(waves[guest.facts.name], last)
-            time = Time(begin + (self._end - begin) * share, self._end, self.least_save)
-            first = [other for name in after[guest.facts.name] for other in by_name[name]]
-            jobs.append(self._stop_one(guest, first, time, slots))
-        self._status()
-        await asyncio.gather(*jobs)
-
-    async def _stop_one(
-        self, guest: GuestStop, first: Iterable[GuestStop], time: Time, slots: asyncio.Semaphore
-    ) -> None:
-        """Stop a guest once those that need it have their verdict."""
-        for other in first:
-            await other.settled.wait()
-        up = sorted(other.facts.name for other in first if not other.gone)
-        if up:
-            self.report.warning(f"{guest.facts.name} is stopped although {', '.join(up)} still runs and needs it")
-        async with slots:
-            verdict = await guest.stop(time, self.report)
-        note = f"still needed by {', '.join(up)}" if up else ""
-        self._verdict(guest, verdict, note)
-        guest.settled.set()
 
     def _verdict(self, guest: GuestStop, verdict: Verdict, note: str) -> None:
         detail = "; ".join(text for text in (verdict.detail, note) if text)

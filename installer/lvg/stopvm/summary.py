@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from . import decide
+from . import decide, timing
 from .decide import Facts
 from .history import Entry
 from .policy import GuestPolicy
@@ -21,7 +21,7 @@ def opening_lines(guests: Iterable[tuple[Facts, GuestPolicy]], left: float) -> l
             saved.append(facts.name)
         elif step != "leave":
             asked.append(facts.name)
-            seconds = max(seconds, decide.guest_seconds(policy, left))
+            seconds = max(seconds, timing.guest_seconds(policy, left))
     lines = [f"asking {_guests(len(asked))}: {_listed(asked)} (up to {seconds:.0f} s each)"] if asked else []
     return lines + ([f"saving {_guests(len(saved))}: {_listed(saved)}"] if saved else [])
 

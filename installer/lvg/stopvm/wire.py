@@ -120,7 +120,9 @@ def facts(domain: "libvirt.virDomain", uri: str) -> Facts | None:
         return None
     found = re.search(r"<on_poweroff>([a-z-]+)</on_poweroff>", xml)
     on_poweroff = found[1] if found else "destroy"
-    return Facts(uuid, name, uri, state, persistent, agent_is_up(xml), "<hostdev " in xml, on_poweroff)
+    memory = re.search(r"<currentMemory unit='KiB'>(\d+)</currentMemory>", xml)
+    mib = int(memory[1]) / 1024 if memory else 0.0
+    return Facts(uuid, name, uri, state, persistent, agent_is_up(xml), "<hostdev " in xml, on_poweroff, mib)
 
 
 def agent_is_up(xml: str) -> bool:

@@ -1,0 +1,104 @@
+"""All guests of a stop in their order: wave after wave, so many at once, and in time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from . import order, timing
+from .guest import GuestStop
+from .report import Report
+from .timing import Saving
+from .verdict import Time, Verdict
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """One round through `guests`. `begin` and `end`: on the loop's clock; `verdict` is told what became of each."""
+
+    guests: Sequence[GuestStop]
+    parallel: int  # 0: all at once
+    begin: float
+    end: float
+    least_save: float
+    report: Report
+    verdict: Callable[[GuestStop, Verdict, str], None]
+
+    async def run(self) -> None:
+        """Stop the guests; returns when each has its verdict."""
+        needs = {guest.facts.name: guest.policy.needs for guest in self.guests if guest.policy.needs}
+        after, wrong = order.dependants([guest.facts.name for guest in self.guests], needs)
+        for text in wrong:
+            self.report.err(text)
+        waves = order.waves(after)
+        by_name: dict[str, list[GuestStop]] = {}
+        for guest in self.guests:
+            by_name.setdefault(guest.facts.name, []).append(guest)
+        slots = asyncio.Semaphore(self.parallel) if self.parallel else None
+        last = max(waves.values(), default=0) + 1
+        jobs = []
+        for guest in self.guests:
+            share = timing.wave_share(waves[guest.facts.name], last)
+            time = Time(self.begin + (self.end - self.begin) * share, self.end, self.least_save)
+            first = [other for name in after[guest.facts.name] for other in by_name[name]]
+            jobs.append(self._one(guest, first, time, slots))
+        clock = asyncio.ensure_future(self._cut_short(waves))
+        try:
+            await asyncio.gather(*jobs)
+        finally:
+            clock.cancel()
+
+    async def _one(
+        self, guest: GuestStop, first: Sequence[GuestStop], time: Time, slots: asyncio.Semaphore | None
+    ) -> None:
+        """Stop a guest once those that need it have their verdict, or time runs short."""
+        for other in first:
+            await _either(other.settled.wait(), guest.ending.hurry_up.wait())
+        up = sorted(other.facts.name for other in first if not other.gone)
+        if up:
+            self.report.warning(f"{guest.facts.name} is stopped although {', '.join(up)} still runs and needs it")
+        async with _slot(slots, guest):
+            verdict = await guest.stop(time, self.report)
+        self.verdict(guest, verdict, f"still needed by {', '.join(up)}" if up else "")
+        guest.settled.set()
+
+    async def _cut_short(self, waves: dict[str, int]) -> None:
+        """Tell guests that they have no more time, each when its save has to begin."""
+        clock = asyncio.get_running_loop().time
+        by_key = {guest.key: guest for guest in self.guests}
+        while True:
+            able = [guest for guest in self.guests if guest.may_be_cut_short]
+            saves = [Saving(guest.key, waves[guest.facts.name], guest.save_seconds) for guest in able]
+            starts = timing.save_starts(saves, self.begin, self.end)
+            for key in [key for key, start in starts.items() if start <= clock()]:
+                by_key[key].ending.hurry()
+            later = [start for start in starts.values() if start > clock()]
+            if not later:
+                return
+            await asyncio.sleep(min(later) - clock())
+
+
+@asynccontextmanager
+async def _slot(slots: asyncio.Semaphore | None, guest: GuestStop) -> AsyncIterator[None]:
+    """Hold one of so many slots; a guest whose time is up does not wait for one."""
+    if slots is None:
+        yield
+        return
+    acquired = await _either(slots.acquire(), guest.ending.hurry_up.wait())
+    try:
+        yield
+    finally:
+        if acquired:
+            slots.release()
+
+
+async def _either(first: Coroutine[Any, Any, bool], second: Coroutine[Any, Any, bool]) -> bool:
+    """Wait for one of two; True if it is the first."""
+    tasks = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].done()
+    finally:
+        for task in tasks:
+            task.cancel()
