@@ -26,6 +26,19 @@ def test_only_an_agent_that_listens_is_asked(xml, up):
 
 
 @pytest.mark.parametrize(
+    ("state", "why", "words"),
+    [
+        (1, 1, "running"), (2, 1, "running"), (3, 1, "paused"), (3, 5, "paused"), (5, 1, "off"), (6, 0, "crashed"),
+        (7, 0, "pmsuspended"), (4, 1, "shutdown"), (99, 0, "running"),
+        (3, 2, "running"), (3, 3, "running"), (3, 4, "running"), (3, 9, "running"), (3, 8, "shutdown"),
+        (3, 10, "crashed"),
+    ],
+)  # fmt: skip
+def test_a_guest_that_a_job_paused_is_no_paused_guest(state, why, words):
+    assert wire.state_in_words(state, why) == words
+
+
+@pytest.mark.parametrize(
     ("event", "detail", "what"),
     [
         (5, 0, "stopped:clean"), (5, 1, "stopped:destroyed"), (5, 2, "stopped:lost"), (5, 3, "stopped:moved"),

@@ -14,9 +14,11 @@ import libvirt
 import libvirt_qemu
 
 from .decide import Facts
-from .session import UnreachableError
+from .session import NoAgentError, UnreachableError
 
 _AGENT_ANSWERS = 5  # seconds
+# no channel in the guest's definition (qemuDomainAgentAvailable), or a driver without agents
+_NO_AGENT = (libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_NO_SUPPORT)
 
 
 @cache
@@ -59,6 +61,15 @@ _STATES = {
     libvirt.VIR_DOMAIN_SHUTOFF: "off",
     libvirt.VIR_DOMAIN_CRASHED: "crashed",
     libvirt.VIR_DOMAIN_PMSUSPENDED: "pmsuspended",
+}
+# A job that holds a guest pauses it for a while; that is no guest that somebody paused.
+_PAUSED = {
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: "running",
+    libvirt.VIR_DOMAIN_PAUSED_SAVE: "running",
+    libvirt.VIR_DOMAIN_PAUSED_DUMP: "running",
+    libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT: "running",
+    libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN: "shutdown",
+    libvirt.VIR_DOMAIN_PAUSED_CRASHED: "crashed",
 }
 _STOPPED = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
@@ -113,7 +124,7 @@ def facts(domain: "libvirt.virDomain", uri: str) -> Facts | None:
     """Ask what is to be known of a guest; None if it is not running (any more). What fails is taken as usual."""
     uuid, name, state, xml, persistent = domain.UUIDString(), domain.name(), "running", "", True
     with suppress(libvirt.libvirtError):
-        state = _STATES.get(domain.state()[0], "running")
+        state = state_in_words(*domain.state())
         persistent = bool(domain.isPersistent())
         xml = domain.XMLDesc(0)
     if state == "off":
@@ -125,6 +136,12 @@ def facts(domain: "libvirt.virDomain", uri: str) -> Facts | None:
     return Facts(uuid, name, uri, state, persistent, agent_is_up(xml), "<hostdev " in xml, on_poweroff, mib)
 
 
+def state_in_words(state: int, why: int) -> str:
+    """Return the state of a domain in the words of Facts, or "off"."""
+    found = _STATES.get(state, "running")
+    return _PAUSED.get(why, found) if found == "paused" else found
+
+
 def agent_is_up(xml: str) -> bool:
     """True if the guest's agent holds its channel open, as the live XML says."""
     channels = re.findall(r"<target type='virtio' name='org\.qemu\.guest_agent\.0'[^>]*>", xml)
@@ -132,5 +149,10 @@ def agent_is_up(xml: str) -> bool:
 
 
 def ask_agent(command: str, domain: "libvirt.virDomain") -> str:
-    """Return what the guest's agent answers to a command. Raises libvirtError."""
-    return str(libvirt_qemu.qemuAgentCommand(domain, command, _AGENT_ANSWERS, 0))
+    """Return what the guest's agent answers to a command. Raises libvirtError, and NoAgentError if it can have none."""
+    try:
+        return str(libvirt_qemu.qemuAgentCommand(domain, command, _AGENT_ANSWERS, 0))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in _NO_AGENT:
+            raise NoAgentError(reason(error)) from None
+        raise
