@@ -38,6 +38,8 @@ def test_the_first_line_names_who_is_asked():
     guests = [(Facts("1", "nas"), ask), (Facts("2", "web"), ask), (Facts("3", "x"), none), (Facts("4", "db"), save)]
     assert opening_lines(guests, 1200) == ["asking 2 guests: nas, web (up to 240 s each)", "saving 1 guest: db"]
     assert opening_lines(guests[2:3], 1200) == []
+    crashed = "1 guest has crashed: db: what on_timeout says happens at once"
+    assert opening_lines([(Facts("4", "db", state="crashed"), ask)], 1200) == [crashed]
 
 
 def test_no_more_than_twenty_names():

@@ -14,25 +14,31 @@ def opening_lines(guests: Iterable[tuple[Facts, GuestPolicy]], left: float) -> l
     """Return who is asked and who is saved, if `left` seconds remain for all; those that are left are not named."""
     asked: list[str] = []
     saved: list[str] = []
+    crashed: list[str] = []
     seconds = 0.0
     for facts, policy in guests:
         step = decide.opening(facts, policy)
         if step == "save":
             saved.append(facts.name)
+        elif step == "timeout":
+            crashed.append(facts.name)
         elif step != "leave":
             asked.append(facts.name)
             seconds = max(seconds, timing.guest_seconds(policy, left))
     lines = [f"asking {_guests(len(asked))}: {_listed(asked)} (up to {seconds:.0f} s each)"] if asked else []
-    return lines + ([f"saving {_guests(len(saved))}: {_listed(saved)}"] if saved else [])
+    lines += [f"saving {_guests(len(saved))}: {_listed(saved)}"] if saved else []
+    has = "has" if len(crashed) == 1 else "have"
+    says = f"{_guests(len(crashed))} {has} crashed: {_listed(crashed)}: what on_timeout says happens at once"
+    return [*lines, says] if crashed else lines
 
 
-def closing_line(entries: Sequence[Entry], out_of_reach: bool = False) -> str:
-    """Return the last line of a stop, from the verdicts."""
+def closing_line(entries: Sequence[Entry], out_of_reach: bool = False, left_out: int = 0) -> str:
+    """Return the last line of a stop, from the verdicts; so many guests were `left_out` of it as the admin asked."""
     down = [entry.verdict for entry in entries if entry.verdict not in ("left", "lost", "")]
     parts = []
     if down:
         forced = [f"{down.count(word)} of them {word}" for word in ("saved", "destroyed") if word in down]
-        whole = len(down) == len(entries) and not out_of_reach
+        whole = len(down) == len(entries) and not out_of_reach and not left_out
         parts.append(", ".join(["all guests are down" if whole else f"{_guests(len(down))} {_be(down)} down", *forced]))
     wanted = [entry for entry in entries if entry.verdict == "left" and entry.wanted]
     if wanted:
@@ -45,6 +51,8 @@ def closing_line(entries: Sequence[Entry], out_of_reach: bool = False) -> str:
     lost = [entry.name for entry in entries if entry.verdict == "lost"]
     if lost:
         parts.append(f"{_guests(len(lost))} {_be(lost)} lost: {_listed(lost)}")
+    if left_out:
+        parts.append(f"{left_out} {'runs' if left_out == 1 else 'run'} on, as asked")
     if out_of_reach:
         parts.append("libvirt was out of reach")
     return "; ".join(parts) or "no guest ran"

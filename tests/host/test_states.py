@@ -1,0 +1,79 @@
+"""Guests that something else holds, or that would not end when they shut down: each still ends in a defined way."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from guests import Guest, define, disk_is_clean, mark, serial, start, wait_alive
+from install import lvg_install
+from machine import Machine
+
+# Whoever reads the dump is slow, so that it is still at work when the guests are stopped.
+SLOWLY = "exec 3</srv/dump.fifo; sleep {seconds}; cat <&3 >/dev/null"
+NOT_STOPPED = "systemd-run --quiet --property=DefaultDependencies=no"
+PULL = """\
+<domainbackup mode='pull'><server transport='unix' socket='/var/lib/libvirt/qemu/{name}.nbd'/></domainbackup>
+"""
+SAVES = "/var/lib/libvirt/qemu/save"
+
+
+def _last_stop(machine: Machine) -> dict[str, Any]:
+    newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))
+    return json.loads(newest.read_text())
+
+
+def _definition(machine: Machine, guest: Guest, on_poweroff: str) -> None:
+    text = guest.xml().replace("<on_poweroff>destroy<", f"<on_poweroff>{on_poweroff}<")
+    (machine.root / "srv/changed.xml").write_text(text)
+    machine.run("virsh -q define /srv/changed.xml")
+
+
+def _copy_slowly(machine: Machine, name: str) -> None:
+    """A block job that takes minutes, as a copy to a slow disk does."""
+    target = f"/var/lib/libvirt/images/{name}.copy"
+    machine.run(f"virsh -q blockcopy {name} vda {target} --transient-job --bandwidth 1")
+    assert "Bandwidth limit" in machine.run(f"virsh blockjob {name} vda").stdout
+
+
+def _dump_slowly(machine: Machine, name: str, seconds: int) -> None:
+    machine.run(f"mkfifo /srv/dump.fifo && {NOT_STOPPED} sh -c '{SLOWLY.format(seconds=seconds)}'")
+    machine.run(f"{NOT_STOPPED} virsh dump --memory-only {name} /srv/dump.fifo")
+    machine.wait_for(lambda: "Dump" in machine.run(f"virsh domjobinfo {name}").stdout, 20, "the dump to begin")
+
+
+def test_guests_that_are_held_or_would_start_again(host: Machine) -> None:
+    plain = ("backup", "copied", "dumped")
+    define(host, *(Guest(name, disk=True) for name in plain), Guest("deaf", deaf=True, disk=True))
+    define(host, Guest("big", deaf=True, memory=400))
+    _definition(host, Guest("again"), "restart")
+    ids = start(host, *plain, "deaf", "again", "big")
+    lvg_install(host, "--profile", "graceful", "--set", "timeout=20", "--set", 'on_timeout=[save, destroy]')
+    host.run(f"mount -t tmpfs -o size=170m,mode=755 lvg-test {SAVES}")
+    for name in ("copied", "deaf"):
+        _copy_slowly(host, name)
+    (host.root / "srv/backup.xml").write_text(PULL.format(name="backup"))
+    host.run("virsh -q backup-begin backup /srv/backup.xml")
+    assert "Backup" in host.run("virsh domjobinfo backup").stdout
+    _dump_slowly(host, "dumped", seconds=10)
+
+    host.poweroff()
+    record = _last_stop(host)
+    guests = {guest["name"]: guest for guest in record["guests"]}
+    for name in (*plain, "again"):
+        assert serial(host, name).ended == [ids[name]], host.journal("-u", "graceful-shutdown")
+        assert guests[name]["verdict"] == "clean"
+    for name in plain:
+        assert disk_is_clean(host, name)
+    assert "a dump of it is at work" in guests["dumped"]["detail"]
+    assert guests["deaf"]["verdict"] == "saved"
+    assert "the block job of vda" in guests["deaf"]["detail"]
+    assert guests["big"]["verdict"] == "destroyed"
+    assert re.search(r"save has \d+ MiB free, and it needs up to \d+ MiB", guests["big"]["detail"])
+    assert record["exit_code"] == 1
+
+    since = mark(host, "again")
+    host.boot()
+    assert wait_alive(host, "again", since) != ids["again"]
+    assert "<on_poweroff>restart<" in host.run("virsh dumpxml --inactive again").stdout, "changed for that run only"
