@@ -56,7 +56,7 @@ def _require_python(root: Root, changes: Changes) -> None:
     if not root.live or not changes.record.program or bundle.interpreter_has_libvirt(root):
         return
     what = f"{bundle.INTERPRETER} cannot import libvirt, so stopvm could not stop any guest"
-    raise LvgError(what, "Install the distro's package: python3-libvirt (Arch: libvirt-python).")
+    raise LvgError(what, "Install the distro's package: python3-libvirt (Arch: libvirt-python, Alpine: py3-libvirt).")
 
 
 def _wrong(root: Root, changes: Changes) -> list[str]:

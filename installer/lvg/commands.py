@@ -121,7 +121,8 @@ def _show(wish: InstallWish, changes: Changes, found: Survey, checkpoint: str) -
 def _python_warning(found: Survey, changes: Changes) -> list[str]:
     if found.host.root.live or not changes.record.program or bundle.interpreter_has_libvirt(found.host.root):
         return []
-    return ["stopvm needs Python's libvirt below this root: install python3-libvirt (Arch: libvirt-python)"]
+    package = "python3-libvirt (Arch: libvirt-python, Alpine: py3-libvirt)"
+    return [f"stopvm needs Python's libvirt below this root: install {package}"]
 
 
 def _story(wish: InstallWish, changes: Changes, found: Survey, checkpoint: str) -> list[str]:

@@ -26,6 +26,9 @@ GUEST_LIST = "/var/lib/libvirt/libvirt-guests"  # libvirt-guests writes it when 
 
 OPENRC_SCRIPT = "/etc/init.d/libvirt-guests"
 OPENRC_LINK = "/etc/runlevels/default/libvirt-guests"
+OPENRC_LIST = "/var/lib/libvirt/libvirt-guests.state"  # what that service's next start starts
+STOP_SCRIPT = "/etc/init.d/graceful-shutdown"
+STOP_LINK = "/etc/runlevels/default/graceful-shutdown"
 
 
 def dropin_path(unit: str, name: str) -> str:

@@ -23,6 +23,7 @@ _SHUTDOWN = {
     "destroy": "switches every guest off",
 }
 _BOOT = {"start": "libvirt-guests starts the guests that ran", "ignore": "only guests with autostart come up"}
+_NAMES = {"systemctl": "units", "rc-service": "services"}
 _OURS = (_GREEN, _RED, _CYAN, _RESET)
 _SPLIT = re.compile("(" + "|".join(map(re.escape, _OURS)) + ")")
 
@@ -107,8 +108,7 @@ def outlook_lines(changes: Changes) -> list[str]:
     if not record.program:
         return _net_lines(changes.net)
     if record.live and not (record.start and record.enable):
-        todo = "systemctl enable --now" if not record.enable else "systemctl start"
-        return [f"stopvm does nothing at a shutdown until you run: {todo} graceful-shutdown.service"]
+        return [f"stopvm does nothing at a shutdown until you run: {_to_start(record)}"]
     if stop["action"] == "none":
         return [*_net_lines(changes.net), by_hand]
     if stop["action"] == "save":
@@ -125,6 +125,13 @@ def outlook_lines(changes: Changes) -> list[str]:
         lines.append(f"  Rules for single guests: {len(profile.guests)}; lvg profiles {profile.name} shows them.")
     boot = "the guests that ran come back" if stop["boot"] == "restore" else _BOOT[changes.net.boot]
     return ["\n".join(lines), f"At the next boot {boot}.", by_hand]
+
+
+def _to_start(record: Record) -> str:
+    if record.init == "openrc":
+        enable = "" if record.enable else "rc-update add graceful-shutdown; "
+        return f"{enable}rc-service graceful-shutdown start"
+    return f"systemctl {'start' if record.enable else 'enable --now'} graceful-shutdown.service"
 
 
 def _net_lines(net: Net) -> list[str]:
@@ -178,7 +185,8 @@ def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[
     lines += [f"kept  {key} = {value} (the admin's, not ours)" for key, value in record.kept.items()]
     lines += ["", *unit_lines(net)] if net else []
     if record.protect:
-        lines += ["", "systemctl stop and restart of these units are refused, so that no guest goes"]
+        what = "rc-service" if record.init == "openrc" else "systemctl"
+        lines += ["", f"{what} stop and restart of these {_NAMES[what]} are refused, so that no guest goes"]
         lines.append("down by accident. To stop guests by hand: stopvm stop --now")
     return lines
 

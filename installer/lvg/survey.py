@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lvg import bundle, detect, neighbours, systemd, units
+from lvg import bundle, detect, neighbours, openrc, systemd, units
 from lvg.checkpoint import Checkpoint, load_all
 from lvg.detect import Host
 from lvg.errors import LvgError
@@ -15,9 +15,12 @@ from lvg.layout import (
     GUEST_LIST,
     LOCAL_PROGRAM,
     OPENRC_LINK,
+    OPENRC_LIST,
     OVERLAY,
     PACKAGED_PROGRAM,
     POLICY,
+    STOP_LINK,
+    STOP_SCRIPT,
     dropin_path,
     is_ours,
     unit_path,
@@ -34,6 +37,7 @@ class Survey:
 
     `guests` is how many are defined, `waiting_guests` what an old list of libvirt-guests names,
     `vendor` where a distro package has put our units, `foreign_vendor` a stop unit of another package.
+    `running` says that systemd runs here, `openrc` that OpenRC does; `started` are the services it has started.
     """
 
     host: Host
@@ -49,6 +53,8 @@ class Survey:
     vendor: Mapping[str, str]
     foreign_vendor: tuple[str, str] | None
     running: bool
+    openrc: bool
+    started: frozenset[str]
     program: bytes
 
     @property
@@ -87,6 +93,8 @@ def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
         vendor=vendor_units(root),
         foreign_vendor=_foreign_vendor(root),
         running=systemd.running(root),
+        openrc=openrc.running(root),
+        started=openrc.started(root),
         program=bundle.program(),
     )
 
@@ -123,7 +131,7 @@ def _own_paths() -> list[str]:
     dropins = [
         dropin_path(unit, name) for unit in UNITS for name in (units.DROP_IN, units.OVERLAY_DROP_IN, units.LIFT_DROP_IN)
     ]
-    links = [GUEST_LIST, OPENRC_LINK]
+    links = [GUEST_LIST, OPENRC_LIST, OPENRC_LINK, STOP_LINK, STOP_SCRIPT]
     return [
         LOCAL_PROGRAM,
         PACKAGED_PROGRAM,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from lvg import systemd
+from lvg import openrc, systemd
 from lvg.changes.types import FileChange, UnitAct
 from lvg.checkpoint import FOLDER, Checkpoint, Entry, load_all, mark, next_id, save
 from lvg.errors import LvgError
@@ -108,7 +108,7 @@ def _act(acts: Sequence[UnitAct], started: list[str]) -> None:
         if act.action == "reload":
             systemd.daemon_reload()
         else:
-            systemd.start(act.unit)
+            (systemd.start if act.unit.endswith(".service") else openrc.start)(act.unit)
             started.append(act.unit)
 
 

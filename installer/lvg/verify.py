@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from lvg import envfile, units
+from lvg import envfile, openrc, units
 from lvg.errors import LvgError
 from lvg.filestate import FileState, dress
 from lvg.layout import PACKAGED_PROGRAM, RECORD
@@ -30,6 +30,9 @@ def rows(survey: Survey, record: Record) -> tuple[Row, ...]:
     found = [*_settings(survey, record), *_files(survey, record)]
     if record.init == "systemd":
         found += _units(survey, record)
+    if record.init == "openrc" and survey.openrc and record.start and record.program:
+        now = "started" if openrc.SERVICE in survey.started else "not started"
+        found.append(_row(openrc.SERVICE, "started", now))
     if any(checkpoint.phase == "open" for checkpoint in survey.checkpoints):
         found.append(Row("runs of lvg", "finished", "one was cut off; the next run undoes it", "drift"))
     return tuple(found)

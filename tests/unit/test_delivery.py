@@ -1,6 +1,7 @@
 """The two ways to deliver settings, the other dialect, and the switch to a distro package."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +71,7 @@ def alpine(fake_host: Callable[..., Any]) -> Any:
     return host
 
 
-def test_openrc_gets_its_own_dialect_and_no_stop_policy(alpine: Any) -> None:
+def test_openrc_gets_its_own_dialect_and_an_init_script(alpine: Any) -> None:
     before = alpine.tree()
     done = alpine.install("--profile", "graceful")
     assert done.code == 0, done.err
@@ -78,13 +79,52 @@ def test_openrc_gets_its_own_dialect_and_no_stop_policy(alpine: Any) -> None:
     assert "LIBVIRT_SHUTDOWN=shutdown" in text
     assert "LIBVIRT_MAXWAIT=240" in text
     assert not [line for line in text if line.startswith(("ON_", "SHUTDOWN_TIMEOUT"))]
-    assert "stopvm needs systemd" in done.err
     assert "destroy" in done.err
-    assert not (alpine.root / "usr/local/bin/stopvm").exists()
-    assert (alpine.root / "etc/runlevels/default/libvirt-guests").is_symlink()
+    script = alpine.root / "etc/init.d/graceful-shutdown"
+    assert "program=/usr/local/bin/stopvm\n" in script.read_text()
+    assert (alpine.root / "usr/local/bin/stopvm").stat().st_mode & 0o111
+    policy = json.loads((alpine.root / "etc/lvg/policy.json").read_text())
+    assert policy["uris"] == ["qemu:///system"]
+    assert policy["net"] == {"on_boot": "ignore", "on_shutdown": "shutdown", "shutdown_timeout": 240, "parallel": 100}
+    for name in ("libvirt-guests", "graceful-shutdown"):
+        assert str((alpine.root / "etc/runlevels/default" / name).readlink()) == f"/etc/init.d/{name}"
     assert alpine.run("lvg", "status").code == 0
-    alpine.run("lvg", "remove")
+    assert "nothing to do" in alpine.install("--profile", "graceful").out
+    script.write_text(script.read_text() + "# mine\n")
+    assert alpine.run("lvg", "status").code == 3
+    assert alpine.install("--profile", "graceful").code == 4
+    alpine.run("lvg", "remove", "--force")
+    shutil.rmtree(alpine.root / "var/lib/lvg", ignore_errors=True)
     assert alpine.tree() == before
+
+
+def test_a_graceful_shutdown_script_of_somebody_else_is_kept_until_forced(alpine: Any) -> None:
+    alpine.put("/etc/init.d/graceful-shutdown", "#!/sbin/openrc-run\nstop() { /root/stop-guests; }\n", 0o755)
+    before = alpine.tree()
+    done = alpine.install("--profile", "graceful")
+    assert (done.code, alpine.tree()) == (4, before)
+    assert alpine.install("--profile", "graceful", "--force").code == 0
+    assert alpine.run("lvg", "remove").code == 0
+    assert alpine.tree() == before
+
+
+def test_openrc_without_enabling_or_protection(alpine: Any) -> None:
+    done = alpine.install("--profile", "graceful", "--no-enable", "--set", "protect=false")
+    assert done.code == 0, done.err
+    assert not list((alpine.root / "etc/runlevels/default").iterdir())
+    assert "want libvirt-guests" in (alpine.root / "etc/init.d/graceful-shutdown").read_text()
+    assert alpine.run("lvg", "status").code == 0
+
+
+def test_an_init_that_runs_no_stopvm_gets_the_settings_alone(fake_host: Callable[..., Any]) -> None:
+    host = fake_host()
+    shutil.rmtree(host.root / "usr/lib/systemd")
+    host.put("/etc/init.d/libvirt-guests", "#!/bin/sh\nexec /usr/lib/libvirt/libvirt-guests.sh\n", 0o755)
+    host.put("/etc/inittab", "")
+    done = host.install("--profile", "graceful")
+    assert done.code == 0, done.err
+    assert "stopvm needs systemd or OpenRC" in done.err
+    assert not (host.root / "usr/local/bin/stopvm").exists()
 
 
 @pytest.mark.parametrize("words", [("--overlay",), ("--set", "BYPASS_CACHE=1"), ("--set", "START_DELAY=5")])

@@ -1,11 +1,12 @@
-"""What systemd is asked to do: start what must be active, read changed units. Never to stop or restart anything."""
+"""What the init is asked to do: start what must be active, read changed units. Never to stop or restart anything."""
 
 from collections.abc import Iterable, Mapping
 
-from lvg import units
+from lvg import openrc, units
+from lvg.changes.net import Net
 from lvg.changes.types import FileChange, UnitAct, Wish
 from lvg.filestate import ABSENT, FileState
-from lvg.layout import GUEST_LIST, touches_units
+from lvg.layout import GUEST_LIST, OPENRC_LIST, touches_units
 from lvg.survey import Survey
 
 RUNNING = ("active", "activating", "reloading")
@@ -22,6 +23,22 @@ def starts(wish: Wish, survey: Survey) -> tuple[UnitAct, ...]:
     if ours.active not in RUNNING:
         found.append(UnitAct("start", units.SHUTDOWN, "only a started unit acts at shutdown"))
     return tuple(found)
+
+
+def openrc_starts(wish: Wish, survey: Survey, net: Net) -> tuple[UnitAct, ...]:
+    """Return the services to start under OpenRC; libvirt-guests is not, if that would boot guests on an old list."""
+    if not wish.start or not survey.openrc or survey.host.init != "openrc":
+        return ()
+    names = [name for name in (openrc.GUESTS, openrc.SERVICE) if name not in survey.started]
+    if not survey.host.service.installed or openrc_list_waits(survey, net):
+        names = [name for name in names if name != openrc.GUESTS]
+    return tuple(UnitAct("start", name, "only a started service acts at shutdown") for name in names)
+
+
+def openrc_list_waits(survey: Survey, net: Net) -> bool:
+    """True if a start of OpenRC's libvirt-guests would boot guests on a list of an earlier stop."""
+    lists = [survey.state(path) for path in (OPENRC_LIST, GUEST_LIST)]
+    return openrc.GUESTS not in survey.started and net.boot == "start" and any(state.data for state in lists)
 
 
 def moved_list(survey: Survey, acts: Iterable[UnitAct]) -> dict[str, FileState]:

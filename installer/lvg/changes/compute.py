@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from lvg import __version__, units
-from lvg.changes.acts import RUNNING, list_notes, moved_list, reload, starts
+from lvg.changes.acts import (
+    RUNNING,
+    list_notes,
+    moved_list,
+    openrc_list_waits,
+    openrc_starts,
+    reload,
+    starts,
+)
 from lvg.changes.base import authored, first_state, without_ours
 from lvg.changes.config import ConfigPart, config_part
 from lvg.changes.own import links, own_files
@@ -31,11 +39,11 @@ def compute(wish: Wish, survey: Survey, profile: Profile) -> Changes:
     Raises UsageError for a wish that this host cannot have and LvgError for a file that sh cannot read.
     """
     config = config_part(wish, survey, profile)
-    own = own_files(survey, config.profile, config.in_force) if survey.host.init == "systemd" else {}
+    own = own_files(survey, config.profile, config.in_force)
     enabling = links(survey) if wish.enable else {}
     wanted = {**config.files, **own, **{path: state for path, (_, state) in enabling.items()}}
     returned = _returned(survey, wanted)
-    acts = starts(wish, survey)
+    acts = (*starts(wish, survey), *openrc_starts(wish, survey, config.net))
     moved = moved_list(survey, acts)
     units_by_path = {path: unit for path, (unit, _) in enabling.items()}
     files = _file_changes(survey, {**wanted, **returned, **moved}, units_by_path)
@@ -115,10 +123,14 @@ def _warnings(survey: Survey, config: ConfigPart) -> tuple[str, ...]:
     found = [*survey.host.disagreements, *config.warnings]
     if not survey.host.service.installed:
         found.append("libvirt-guests is not installed here yet: nothing acts on these settings until it is")
-    if survey.host.init != "systemd":
-        found.append(f"stopvm needs systemd, and this host runs {survey.host.init}: only libvirt-guests was set up")
+    if survey.host.init not in ("systemd", "openrc"):
+        what = f"stopvm needs systemd or OpenRC, and this host runs {survey.host.init}"
+        found.append(f"{what}: only libvirt-guests was set up")
+    if survey.openrc and openrc_list_waits(survey, config.net):
+        what = "libvirt-guests is not started now, since that would start guests on an old list"
+        found.append(f"{what}: rc-service libvirt-guests start")
     worst = worst_case_seconds(config.profile, max(1, survey.guests), config.in_force)
-    if worst > _LIMIT_SECONDS:
+    if worst > _LIMIT_SECONDS and survey.host.init == "systemd":
         what = f"in the worst case a shutdown takes {worst} s, and systemd cuts it off after 1800 s"
         found.append(f"{what}: set PARALLEL_SHUTDOWN above 1, or a smaller SHUTDOWN_TIMEOUT or budget")
     net = survey.units.get(units.GUESTS)
@@ -130,6 +142,7 @@ def _warnings(survey: Survey, config: ConfigPart) -> tuple[str, ...]:
 def _record(wish: Wish, survey: Survey, config: ConfigPart, wanted: Mapping[str, FileState]) -> Record:
     profile = config.profile
     systemd_host = survey.host.init == "systemd"
+    stopvm_runs = survey.host.init in ("systemd", "openrc")
     return Record(
         version=__version__,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -144,8 +157,8 @@ def _record(wish: Wish, survey: Survey, config: ConfigPart, wanted: Mapping[str,
         dialect=survey.host.dialect,
         init=survey.host.init,
         net=survey.units[units.GUESTS].load if systemd_host else "",
-        program=program_path(survey.packaged) if systemd_host else "",
-        protect=bool(profile.stop["protect"]) and systemd_host,
+        program=program_path(survey.packaged) if stopvm_runs else "",
+        protect=bool(profile.stop["protect"]) and stopvm_runs,
         enable=wish.enable,
         start=wish.start and survey.host.root.live,
         live=survey.host.root.live,

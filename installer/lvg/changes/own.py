@@ -3,23 +3,40 @@
 import json
 from collections.abc import Mapping
 
-from lvg import systemd, units
+from lvg import openrc, systemd, units
 from lvg.filestate import FileState, file_state, link_state
-from lvg.layout import LOCAL_PROGRAM, OPENRC_LINK, OPENRC_SCRIPT, POLICY, dropin_path, unit_path
+from lvg.layout import (
+    LOCAL_PROGRAM,
+    OPENRC_LINK,
+    OPENRC_SCRIPT,
+    POLICY,
+    STOP_LINK,
+    STOP_SCRIPT,
+    dropin_path,
+    unit_path,
+)
 from lvg.profiles import Profile, compile_policy
+from lvg.stoppolicy import number_of
 from lvg.survey import Survey, program_path
 
 
 def own_files(survey: Survey, profile: Profile, in_force: Mapping[str, str]) -> dict[str, FileState]:
     """Return what every file of ours has to be; `in_force` are the settings that libvirt-guests will see.
 
-    A distro package ships the program and the units, so these are then left out.
+    A distro package ships the program and the units, so these are then left out. Without systemd or OpenRC nothing
+    would run stopvm, so nothing comes.
     """
+    if survey.host.init not in ("systemd", "openrc"):
+        return {}
     program = program_path(survey.packaged)
-    policy = compile_policy(profile, in_force)
+    policy = compile_policy(profile, openrc.to_upstream(in_force, survey.host.dialect))
     found = {POLICY: file_state(json.dumps(policy, indent=1).encode() + b"\n", 0o600)}
     if not survey.packaged:
         found[LOCAL_PROGRAM] = file_state(survey.program, 0o755)
+    if survey.host.init == "openrc":
+        script = openrc.graceful_shutdown(program, bool(profile.stop["protect"]), number_of(profile.stop["budget"]))
+        return {**found, STOP_SCRIPT: file_state(script.encode(), 0o755)}
+    if not survey.packaged:
         found[unit_path(units.SHUTDOWN)] = file_state(units.graceful_shutdown(program).encode())
         found[unit_path(units.RESTORE)] = file_state(units.graceful_restore(program).encode())
     return {**found, **_dropins(profile, policy)}
@@ -39,7 +56,7 @@ def _dropins(profile: Profile, policy: Mapping[str, object]) -> dict[str, FileSt
 def links(survey: Survey) -> dict[str, tuple[str, FileState]]:
     """Return the links that enable libvirt-guests and our units: path -> (unit, link)."""
     if survey.host.init == "openrc":
-        return _openrc_link(survey)
+        return {**_openrc_link(survey), STOP_LINK: (openrc.SERVICE, link_state(STOP_SCRIPT))}
     if survey.host.init != "systemd":
         return {}
     found: dict[str, tuple[str, FileState]] = {}

@@ -2,7 +2,7 @@
 
 from lvg.changes.types import Action, FileChange
 from lvg.filestate import FileState
-from lvg.layout import GUEST_LIST, LOCAL_PROGRAM, OVERLAY, POLICY, UNIT_DIR
+from lvg.layout import GUEST_LIST, LOCAL_PROGRAM, OVERLAY, POLICY, STOP_SCRIPT, UNIT_DIR
 
 
 def file_change(path: str, before: FileState, after: FileState, unit: str = "") -> FileChange:
@@ -20,6 +20,7 @@ def file_change(path: str, before: FileState, after: FileState, unit: str = "") 
 def _reason(path: str, action: Action) -> str:
     reasons = {
         LOCAL_PROGRAM: "the program that stops guests",
+        STOP_SCRIPT: "calls stopvm",
         POLICY: "what stopvm does with whom",
         OVERLAY: "the settings of libvirt-guests, laid over the package's file",
         GUEST_LIST: "an old list: starting libvirt-guests would start these guests",

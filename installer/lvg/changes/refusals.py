@@ -91,6 +91,7 @@ def is_foreign(survey: Survey, path: str, now: FileState) -> bool:
     record = survey.record
     if record and path in record.files:
         return record.files[path] != now.digest
-    if path.endswith(".wants/" + path.rpartition("/")[2]):
+    folder = path.rpartition("/")[0]
+    if folder.endswith(".wants") or folder.startswith("/etc/runlevels/"):
         return now.kind == "file"  # a link that enables a unit is nobody's work
     return now.kind == "link" or not is_ours(now.data)

@@ -39,7 +39,7 @@ class FileChange:
 
 
 class UnitAct(NamedTuple):
-    """A call of systemctl: only daemon-reload and start; nothing of ours ever stops or restarts a unit."""
+    """A call of systemctl, or of an init script: only daemon-reload and start; nothing of ours ever stops a unit."""
 
     action: Literal["start", "reload"]
     unit: str
