@@ -1,0 +1,78 @@
+"""The part of bench/stop that boots a host with real guests, which take their time to go down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import roots
+from guests import Guest, define, running, start
+from install import copy_checkout, lvg_install
+from machine import Machine
+
+SECONDS = (1, 1, 2, 2, 3, 3, 4, 4)  # that each guest needs after the press
+LIMIT = 0.5  # seconds more than the slowest guest
+SLOWEST = "the slowest guest alone, from press to end"
+ALL = "all pressed at once, to the end of the last"
+STOPVM = "stopvm stop --now"
+GUESTS = [Guest(f"needs{seconds}-{number}", shutdown=seconds) for number, seconds in enumerate(SECONDS)]
+# Presses the button of each guest and waits for the end of its process: the least that any program needs.
+PRESS = """
+import libvirt, os, select, sys, time
+connection = libvirt.open()
+found = [connection.lookupByName(name) for name in sys.argv[1:]]
+poll, left = select.poll(), len(found)
+for name in sys.argv[1:]:
+    poll.register(os.pidfd_open(int(open(f"/run/libvirt/qemu/{name}.pid").read())), select.POLLIN)
+begin = time.monotonic()
+for domain in found:
+    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+while left:
+    for handle, _ in poll.poll():
+        poll.unregister(handle)
+        left -= 1
+print(time.monotonic() - begin)
+"""
+
+
+def measure(release: str, runs: int) -> dict[str, list[float]]:
+    """Return the seconds of each way to stop the guests, in turn, `runs` times."""
+    names = [guest.name for guest in GUESTS]
+    ways: dict[str, tuple[list[str], Callable[[Machine], float]]] = {
+        SLOWEST: (names[-1:], lambda machine: _pressed(machine, names[-1:])),
+        ALL: (names, lambda machine: _pressed(machine, names)),
+        STOPVM: (names, lambda machine: _timed(machine, "stopvm stop --now")),
+        "libvirt-guests.sh, one after another": (names, lambda machine: _stock(machine, 0)),
+        f"libvirt-guests.sh, PARALLEL_SHUTDOWN={len(names)}": (names, lambda machine: _stock(machine, len(names))),
+    }
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    with Machine([roots.guest_layer(), roots.host_root(release)]) as machine:
+        copy_checkout(machine.root)
+        machine.boot()
+        define(machine, *GUESTS)
+        lvg_install(machine, "--profile", "graceful")
+        (machine.root / "srv/press.py").write_text(PRESS)
+        for _ in range(runs):
+            for way, (who, act) in ways.items():
+                start(machine, *who)
+                found[way].append(act(machine))
+                assert running(machine) == set(), f"{way} left guests running"
+    return found
+
+
+def _pressed(machine: Machine, names: list[str]) -> float:
+    return float(machine.run(["/usr/bin/python3", "-I", "/srv/press.py", *names]).stdout)
+
+
+def _timed(machine: Machine, command: str) -> float:
+    """Return the seconds of a whole process, by the clock of the host it runs on."""
+    said = machine.run(f"date +%s.%N; {command} >/srv/said 2>&1; echo $?; date +%s.%N").stdout.split()
+    assert said[1] == "0", (machine.root / "srv/said").read_text()
+    return float(said[2]) - float(said[0])
+
+
+def _stock(machine: Machine, parallel: int) -> float:
+    settings = f"ON_SHUTDOWN=shutdown\nSHUTDOWN_TIMEOUT=240\nPARALLEL_SHUTDOWN={parallel}\n"
+    (machine.root / "etc/default/libvirt-guests").write_text(settings)
+    took = _timed(machine, "/usr/lib/libvirt/libvirt-guests.sh stop")
+    machine.run("rm -f /var/lib/libvirt/libvirt-guests")
+    return took
