@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import dataclass
+from typing import Literal
 
 from machine import Machine
 
 UP_SECONDS = 90
+IMAGES = "var/lib/libvirt/images"
 XML = """\
 <domain type='qemu'>
   <name>{name}</name>
@@ -21,15 +25,25 @@ XML = """\
   </os>
   <features><acpi/></features>
   <on_poweroff>destroy</on_poweroff>
-  <devices>
+{on_crash}  <devices>
     <serial type='file'><source path='/var/log/guests/{name}.log' append='on'/></serial>
     <controller type='usb' model='none'/>
-{channel}    <memballoon model='none'/>
+{devices}    <memballoon model='none'/>
   </devices>
 </domain>
 """
 CHANNEL = """\
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+"""
+DISK = """\
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/>
+      <source file='/var/lib/libvirt/images/{name}.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+"""
+PANIC = """\
+    <panic model='isa'/>
 """
 
 
@@ -37,25 +51,38 @@ CHANNEL = """\
 class Guest:
     """A guest that needs `shutdown` seconds to go down, reacts to press number `presses` only, or never (`deaf`).
 
-    With `agent` it runs the guest agent, which shuts it down however deaf it is to the power button.
+    With `agent` it runs the guest agent, which shuts it down however deaf it is to the power button; a "frozen" one
+    answers nobody, one that "hangs" takes a shutdown and does nothing, one that "refuses" answers it with an error.
+    With `disk` it has a disk of its own, and writes to it until it goes down. Its kernel panics at sign of life number
+    `panic`, and the guest is then kept.
     """
 
     name: str
     shutdown: int = 1
     presses: int = 1
     deaf: bool = False
-    agent: bool = False
+    agent: bool | Literal["frozen", "hangs", "refuses"] = False
+    disk: bool = False
+    panic: int = 0
     memory: int = 96
 
     def xml(self) -> str:
-        options = f"guest.shutdown={self.shutdown} guest.presses={self.presses} guest.deaf={int(self.deaf)}"
         return XML.format(
             name=self.name,
             memory=self.memory,
-            options=options + f" guest.agent={int(self.agent)}",
+            options=self._options(),
             initramfs="initramfs-agent" if self.agent else "initramfs",
-            channel=CHANNEL if self.agent else "",
+            on_crash="  <on_crash>preserve</on_crash>\n" if self.panic else "",
+            devices=(CHANNEL if self.agent else "")
+            + (DISK.format(name=self.name) if self.disk else "")
+            + (PANIC if self.panic else ""),
         )
+
+    def _options(self) -> str:
+        agent = self.agent if isinstance(self.agent, str) else int(self.agent)
+        values = {"shutdown": self.shutdown, "presses": self.presses, "deaf": int(self.deaf), "agent": agent}
+        values |= {"disk": int(self.disk), "panic": self.panic}
+        return " ".join(f"guest.{key}={value}" for key, value in values.items())
 
 
 @dataclass(frozen=True)
@@ -85,6 +112,11 @@ class Serial:
         return len(re.findall(r"guest: agent asked", self.text))
 
     @property
+    def marks(self) -> list[str]:
+        """The names of the files that were in its folder /marks when it began to go down."""
+        return re.findall(r"guest: mark (\S+)", self.text)
+
+    @property
     def ended(self) -> list[str]:
         """The boot ids that ended by themselves."""
         return re.findall(r"guest: ends by itself (\S+)", self.text)
@@ -101,6 +133,8 @@ def mark(machine: Machine, name: str) -> int:
 
 def define(machine: Machine, *guests: Guest) -> None:
     for guest in guests:
+        if guest.disk:
+            shutil.copy(machine.root / "srv/guest/disk.qcow2", machine.root / IMAGES / f"{guest.name}.qcow2")
         (machine.root / "srv" / f"{guest.name}.xml").write_text(guest.xml(), encoding="utf-8")
         machine.run(f"virsh -q define /srv/{guest.name}.xml")
 
@@ -127,3 +161,19 @@ def running(machine: Machine) -> set[str]:
 def saved(machine: Machine) -> set[str]:
     """Names of the guests with a managed save image."""
     return set(machine.run("virsh -q list --name --all --with-managed-save").stdout.split())
+
+
+def disk_is_clean(machine: Machine, name: str) -> bool:
+    """Look at a guest's disk, with the machine off: True if its file system was unmounted and has no errors."""
+    assert not machine.on
+    definition = machine.root / f"etc/libvirt/qemu/{name}.xml"
+    defined = definition.read_text() if definition.exists() else ""  # none if the guest was transient
+    source = re.search(r"<source file='([^']+)'", defined)
+    image = source[1] if source else f"/{IMAGES}/{name}.qcow2"
+    raw = f"/var/tmp/{name}.raw"
+    # An image may name another one that it stands upon, by a path of the machine's.
+    convert = 'mount --bind "$1" /var && qemu-img convert -O raw "$2" "$3"'
+    argv = ["unshare", "--mount", "sh", "-c", convert, "sh", str(machine.root / "var"), image, raw]
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(["e2fsck", "-fn", str(machine.root / raw[1:])], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and "journal recovery" not in done.stdout + done.stderr

@@ -23,9 +23,11 @@ RELEASES = ("bookworm", "trixie")
 UNUSED_DAYS = 14
 PROGRAMS = {
     "cpio": "cpio",
+    "e2fsck": "e2fsprogs",
     "git": "git",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
+    "qemu-img": "qemu-utils",
     "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",
 }
@@ -45,6 +47,7 @@ HOST_PACKAGES = [
 LVG_PACKAGES = ["python3-typer", "python3-distro", "python3-packaging"]
 SLIM = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man", "info")]
 GUEST_PACKAGES = ["linux-image-cloud-amd64", "busybox-static", "qemu-guest-agent"]
+GUEST_FILES = tuple(f"guest/{name}" for name in ("init", "temper", "power-button", "shutdown", "go-down"))
 
 # What a host in a container needs besides its packages. No controllers, no namespaces and no security driver:
 # without these no guest starts there. Serial ports are written by QEMU itself, into a folder it can reach.
@@ -89,13 +92,14 @@ modules() {
 }
 cp "$(find "$packages/bin" "$packages/usr/bin" -name busybox | head -n1)" "$ram/bin/busybox"
 cp "$scripts/init" "$ram/init"
+cp "$scripts/temper" "$ram/etc/temper"
 cp "$scripts/power-button" "$ram/etc/acpi/PWRF/00000080"
-cp "$scripts/shutdown" "$ram/sbin/shutdown"
-chmod 755 "$ram/init" "$ram/etc/acpi/PWRF/00000080" "$ram/sbin/shutdown"
+cp "$scripts/shutdown" "$scripts/go-down" "$ram/sbin"
+chmod 755 "$ram/init" "$ram/etc/acpi/PWRF/00000080" "$ram/sbin"/*
 mknod -m 600 "$ram/dev/console" c 5 1
-modules button evdev
+modules button evdev pvpanic pvpanic-mmio \
+	virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console
 pack initramfs
-modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_console
 for file in /usr/sbin/qemu-ga $(chroot "$packages" /lib64/ld-linux-x86-64.so.2 --list /usr/sbin/qemu-ga |
 	grep -o '/[^ ]*') /lib64/ld-linux-x86-64.so.2; do
 	mkdir -p "$ram/$(dirname "$file")"
@@ -103,6 +107,9 @@ for file in /usr/sbin/qemu-ga $(chroot "$packages" /lib64/ld-linux-x86-64.so.2 -
 done
 pack initramfs-agent
 cp "$packages"/boot/vmlinuz-* "$out/srv/guest/vmlinuz"
+truncate -s 64M "$packages/disk"
+mkfs.ext4 -q "$packages/disk"
+qemu-img convert -O qcow2 "$packages/disk" "$out/srv/guest/disk.qcow2"
 chmod 644 "$out"/srv/guest/*
 rm -rf "$packages"
 """
@@ -132,9 +139,9 @@ def host_recipe(release: str, *, plain: bool = False) -> Recipe:
 
 
 def guest_recipe() -> Recipe:
-    """A tree with /srv/guest/vmlinuz and /srv/guest/initramfs, to be laid over a host's tree."""
+    """A tree with /srv/guest: a kernel, two initramfs and an empty file system on a disk, to be laid over a host."""
     options = ("--variant=extract", "--include=" + ",".join(GUEST_PACKAGES))
-    return Recipe("guest", "bookworm", options, GUEST_SETUP, ("guest/init", "guest/power-button", "guest/shutdown"))
+    return Recipe("guest", "bookworm", options, GUEST_SETUP, GUEST_FILES)
 
 
 def cache_dir() -> Path:
@@ -155,7 +162,7 @@ def missing() -> str:
 
 def host_root(release: str, *, plain: bool = False) -> Path:
     recipe = host_recipe(release, plain=plain)
-    return cached(recipe.name, recipe.key(), lambda out: _build_host(recipe, out))
+    return cached(recipe.name, recipe.key(), lambda out: build_host(recipe, out))
 
 
 def guest_layer() -> Path:
@@ -163,7 +170,7 @@ def guest_layer() -> Path:
     return cached(recipe.name, recipe.key(), lambda out: _build_guest(recipe, out))
 
 
-def _build_host(recipe: Recipe, out: Path) -> None:
+def build_host(recipe: Recipe, out: Path) -> None:
     _mmdebstrap(recipe, out)
     _script(recipe.script, out)
 

@@ -49,7 +49,7 @@ def test_guests_that_are_held_or_would_start_again(host: Machine) -> None:
     define(host, Guest("big", deaf=True, memory=400))
     _definition(host, Guest("again"), "restart")
     ids = start(host, *plain, "deaf", "again", "big")
-    lvg_install(host, "--profile", "graceful", "--set", "timeout=20", "--set", 'on_timeout=[save, destroy]')
+    lvg_install(host, "--profile", "graceful", "--set", "timeout=20", "--set", "on_timeout=[save, destroy]")
     host.run(f"mount -t tmpfs -o size=170m,mode=755 lvg-test {SAVES}")
     for name in ("copied", "deaf"):
         _copy_slowly(host, name)
