@@ -1,4 +1,4 @@
-"""The last shutdown of this host, as stopvm recorded it."""
+"""The last shutdown of this host, or power cut, as stopvm recorded it."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ def last_shutdown(root: Root) -> dict[str, Any] | None:
     for name in reversed(names):
         try:
             found = json.loads(root.read(f"{HISTORY_DIR}/{name}") or b"")
-            if found["kind"] != "shutdown":
+            if found["kind"] not in ("shutdown", "cut"):
                 continue  # a stop by hand
             return {"when": found["started"], "file": name, "verdicts": verdicts(found, _boot_id(root))}
         except (LvgError, ValueError, KeyError, TypeError, AttributeError):

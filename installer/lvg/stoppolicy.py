@@ -61,7 +61,9 @@ _TABLE = (
         choices=("ignore", "restore"),
     ),
     StopKey("start_delay", "seconds", 0, "time between two starts", maximum=_HOUR),
-    StopKey("wait_for", "choice", "", "wait for a started guest's agent before the next", choices=("", "agent")),
+    StopKey(
+        "wait_for", "choice", "", "a guest is up, for those that need it, when its agent is", choices=("", "agent")
+    ),
     StopKey("protect", "flag", True, "refuse a stop of the units while the host runs", scope="host"),
     StopKey("needs", "names", (), "guests stopped after this one and started before it", scope="guest"),
     StopKey("before_stop", "commands", (), "commands run inside the guest, by its agent, before it is asked"),

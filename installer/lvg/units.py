@@ -122,7 +122,10 @@ StandardOutput=journal+console
 StandardError=journal+console
 StateDirectory=lvg
 StateDirectoryMode=0700
-CapabilityBoundingSet=CAP_DAC_READ_SEARCH
+# An old list of libvirt-guests there keeps it from stopping anything: it is moved aside.
+ReadWritePaths=-/var/lib/libvirt
+# For the folders and sockets of QEMU, when libvirt is gone: a guest agent's socket belongs to QEMU's user.
+CapabilityBoundingSet=CAP_DAC_OVERRIDE
 {_SANDBOX}
 [Install]
 WantedBy=multi-user.target

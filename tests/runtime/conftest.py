@@ -49,6 +49,7 @@ class FakeSession:
     events: Events | None = None
     opened: int = 0
     ends: Callable[["FakeSession", str], None] | None = None  # what happens when a guest obeys, if libvirt is not well
+    late: Callable[[], bool] | None = None  # it does not answer while this is true
     account: str = ""  # what libvirt says later of a guest that ended
 
     def __post_init__(self) -> None:
@@ -56,6 +57,8 @@ class FakeSession:
 
     async def open(self, events: Events) -> None:
         self.opened += 1
+        while self.late and self.late():
+            await asyncio.sleep(0.01)
         if self.unreachable:
             raise UnreachableError(self.unreachable)
         self.events = events
@@ -63,6 +66,9 @@ class FakeSession:
     async def running(self) -> list[Facts]:
         acts = [(name, act) for name, act in self.acts.items() if name in self.up]
         return [Facts(f"uuid-{name}", name, self.uri, agent=bool(act.agent), **act.facts) for name, act in acts]
+
+    async def names(self) -> list[str]:
+        return list(self.acts)
 
     async def how_ended(self, guest: Facts) -> str:
         return self.account
@@ -199,6 +205,7 @@ def play(tmp_path: Path) -> Callable[..., Played]:
         rules: Mapping[str, Any] | None = None,
         also: tuple[FakeSession, ...] = (),
         root: Path | None = None,
+        patience: float = 3.0,
         **session: Any,
     ) -> Played:
         fake, stream = FakeSession(acts, **session), io.StringIO()
@@ -211,6 +218,7 @@ def play(tmp_path: Path) -> Callable[..., Played]:
             keeper = Keeper(History(tmp_path), Record(started="now"), report)
             local = frozenset({fake.uri}) if root else frozenset()
             stop = Stop(rule, [fake, *also], keeper, report, Notifier(), False, local, 0.5, root or tmp_path, 0.2)
+            stop.patience = patience
             return await stop.run()
 
         code = asyncio.run(asyncio.wait_for(run(), 20))

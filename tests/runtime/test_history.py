@@ -15,6 +15,23 @@ def test_round_trip(tmp_path):
     assert store.latest()[1] == found
 
 
+def test_a_person_can_read_a_record(tmp_path):
+    store, path = History(tmp_path), tmp_path / "history/00000001-x.json"
+    found = Record(guests=[Entry("u", "1", 'a "\n\ud800'), Entry("u", "2", "b")]).as_json()
+    store.write(path, found)
+    assert json.loads(path.read_text()) == found
+    assert sum(line.startswith("  {") for line in path.read_text().splitlines()) == 2, "a line for each guest"
+
+
+def test_what_is_written_does_not_change_with_the_record():
+    record = Record(guests=[Entry("u", "1", "n")])
+    written = record.as_json()
+    record.guests[0].verdict = "clean"
+    record.complaints.append("later")
+    assert written["guests"][0]["verdict"] == ""
+    assert written["complaints"] == []
+
+
 def test_the_newest_by_number_whatever_the_clock_says(tmp_path):
     store = History(tmp_path)
     for name in ("00000002-19700101T000000Z.json", "00000001-20991231T000000Z.json"):

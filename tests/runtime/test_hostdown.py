@@ -56,6 +56,7 @@ def test_no_systemctl_is_no_shutdown(monkeypatch, tmp_path):
         ({"sys/fs/cgroup/systemd/machine.slice/machine-qemu-1-a.scope/tasks": ""}, ["default"], False),
         ({"proc/77/comm": "qemu-system-x86\n"}, ["default"], False),
         ({"proc/77/comm": "kvm\n"}, ["default"], False),
+        ({"proc/77/comm": "libvirt_lxc\n"}, ["default"], False),
         ({"proc/77/comm": "bash\n"}, ["default"], True),
         ({"etc/libvirt/libvirt.conf": "#uri_default = 'x'\n"}, ["default"], True),
         ({"etc/libvirt/libvirt.conf": "uri_default = 'lxc:///'\n"}, ["default"], False),
@@ -93,3 +94,58 @@ def test_no_list_no_question(tmp_path, systemctl):
     assert stale.move_aside(Report(), tmp_path / "libvirt-guests") is None
     assert not stale.still_starting(tmp_path / "libvirt-guests")
     assert not (tmp_path / "asked").exists()
+
+
+@pytest.fixture
+def openrc(tmp_path, monkeypatch):
+    """Return a function that makes a host with OpenRC at work on a runlevel."""
+
+    def openrc(stopping, softlevel, command=""):
+        files = {"run/openrc/softlevel": softlevel, "run/openrc/started/x": ""}
+        files |= {"run/openrc/rc.stopping/x": ""} if stopping else {}
+        files |= {"proc/77/cmdline": command.replace(" ", "\0") + "\0"} if command else {}
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        if command:
+            monkeypatch.setenv("RC_PID", "77")
+        return tmp_path
+
+    monkeypatch.delenv("RC_PID", raising=False)
+    return openrc
+
+
+@pytest.mark.parametrize(
+    ("stopping", "softlevel", "command", "down"),
+    [
+        (True, "shutdown", "", True),
+        (True, "shutdown", "/sbin/openrc reboot", True),
+        (True, "single", "", True),
+        (True, "default", "/sbin/openrc off", True),  # Debian's inittab, before it says shutdown
+        (True, "default", "/sbin/openrc nonetwork", False),
+        (True, "default", "", False),
+        (True, "default", "/bin/sh off", False),
+        (False, "default", "/sbin/openrc off", False),
+        (False, "shutdown", "", False),
+        (False, "default", "", False),
+    ],
+)
+def test_openrc_tells_by_the_runlevel_it_changes_to(openrc, stopping, softlevel, command, down):
+    assert hostdown.going_down(openrc(stopping, softlevel, command))[0] is down
+
+
+def test_openrc_tells_whether_libvirt_guests_is_started(openrc):
+    root = openrc(False, "default")
+    assert stale.guests_state(root) == ""
+    (root / "run/openrc/started/libvirt-guests").write_text("")
+    assert stale.guests_state(root) == "active/exited"
+
+
+def test_openrc_that_is_only_installed_is_not_asked(openrc, systemctl):
+    root = openrc(True, "shutdown")
+    (root / "run/systemd/system").mkdir(parents=True)
+    systemctl("echo running")
+    assert hostdown.going_down(root) == (False, 'systemd says "running"')
+    assert hostdown.start_command(root) == "systemctl start graceful-shutdown.service"
+    (root / "run/systemd/system").rmdir()
+    assert hostdown.start_command(root) == "rc-service graceful-shutdown start"

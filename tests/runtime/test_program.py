@@ -80,7 +80,8 @@ def test_leaves_guests_alone_at_any_other_time(host):
     done = host.run("stop")
     assert done.returncode == 0
     assert "not going down" in done.stderr
-    assert "graceful-shutdown.service is stopped" in done.stderr
+    assert "graceful-shutdown is stopped" in done.stderr
+    assert "`systemctl start graceful-shutdown.service`" in done.stderr
     assert not host.state.exists()
 
 
@@ -112,7 +113,7 @@ def test_dry_run_asks_nothing(host):
     done = host.run("stop", "--dry-run", rules={"guests": [{"match": "g1", "action": "none"}]})
     assert done.returncode == 0
     assert "g0: ask by acpi within 240 s" in done.stderr
-    assert "g1: leave to libvirt-guests" in done.stderr
+    assert "g1: left to libvirt-guests" in done.stderr
     assert not host.state.exists()
 
 

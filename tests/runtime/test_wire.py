@@ -50,9 +50,19 @@ def test_events(event, detail, what):
     assert wire.meaning(event, detail) == what
 
 
+DOMAIN = "<domain type='test'><name>{}</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+
+
+@pytest.fixture
+def connection(tmp_path):
+    """A test driver of its own: all of this process that open test:///default may share one."""
+    file = tmp_path / "node.xml"
+    file.write_text(f"<node>{DOMAIN.format('test')}</node>")
+    return wire.connect(f"test://{file}")
+
+
 @pytest.mark.parametrize(("end", "how"), [("shutdown", "clean"), ("destroy", "destroyed"), ("managedSave", "saved")])
-def test_how_a_guest_ended(end, how):
-    connection = wire.connect("test:///default")
+def test_how_a_guest_ended(connection, end, how):
     guest = connection.lookupByName("test")
     facts = Facts(guest.UUIDString(), "test")
     assert wire.how_ended(connection, facts) == "", "it is up"
@@ -60,6 +70,31 @@ def test_how_a_guest_ended(end, how):
     assert wire.how_ended(connection, facts) == how
     guest.undefineFlags(1)
     assert wire.how_ended(connection, facts) == ""
+
+
+class NoKinds:
+    """A connection to a driver that lists no guests by kind."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def listAllDomains(self, flags):  # noqa: N802
+        if flags != 1:
+            raise wire.libvirt.libvirtError("unsupported flags")
+        return self._connection.listAllDomains(flags)
+
+
+@pytest.mark.parametrize("lists", [lambda connection: connection, NoKinds])
+def test_who_runs(connection, lists):
+    connection.createXML(DOMAIN.format("transient"))
+    connection.defineXML(DOMAIN.format("off"))
+    paused = connection.defineXML(DOMAIN.format("paused"))
+    paused.create()
+    paused.suspend()
+    found = wire.running(lists(connection), "u")
+    states = {guest.name: (guest.state, guest.persistent) for guest, _ in found}
+    assert states == {"test": ("running", True), "transient": ("running", False), "paused": ("paused", True)}
+    assert all(guest.uuid == domain.UUIDString() for guest, domain in found)
 
 
 def test_a_command_goes_without_a_shell():

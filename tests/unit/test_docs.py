@@ -161,6 +161,13 @@ def test_every_key_of_the_history_is_in_the_page() -> None:
     assert set(vars(history.Entry("", "", ""))) <= text
 
 
+def test_the_record_in_the_page_is_one() -> None:
+    (text,) = re.findall(r"```\n(.*?)```", section("stopvm.8", "HISTORY"), re.S)
+    shown = json.loads(text)
+    assert list(shown) == list(history.Record().as_json())
+    assert [list(guest) for guest in shown["guests"]] == [list(vars(history.Entry("", "", "")))]
+
+
 def test_every_key_of_the_policy_is_in_the_page(debian) -> None:
     debian.install("--profile", "graceful")
     policy = json.loads((debian.root / "etc/lvg/policy.json").read_text())

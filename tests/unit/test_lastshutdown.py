@@ -45,3 +45,10 @@ def test_a_root_that_does_not_run_has_no_stop_at_work(tmp_path: Path) -> None:
     write(tmp_path, 2, kind="now", boot_id=this_boot)
     found = last_shutdown(Root(tmp_path))
     assert found == {"when": "s1", "file": "00000001-x.json", "verdicts": {"clean": 1, "lost": 1}}
+
+
+def test_a_power_cut_is_a_shutdown_too(tmp_path: Path) -> None:
+    write(tmp_path, 1, kind="shutdown")
+    write(tmp_path, 2, kind="cut", guests=[{"verdict": "lost"}, {"verdict": "lost"}])
+    found = last_shutdown(Root(tmp_path))
+    assert found == {"when": "s2", "file": "00000002-x.json", "verdicts": {"lost": 2}}

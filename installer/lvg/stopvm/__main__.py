@@ -1,6 +1,7 @@
 """The command line of stopvm. What is not needed for a verb is not imported."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     )
     stop.add_argument("--now", action="store_true", help="stop them now, whether the host goes down or not")
     stop.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    some = stop.add_argument_group("with --now or --dry-run")
+    some.add_argument("--only", action="append", default=[], metavar="GLOB", help="only these guests; may be repeated")
+    some.add_argument(
+        "--except", action="append", default=[], dest="without", metavar="GLOB", help="not these; may be repeated"
+    )
+    some.add_argument("--budget", type=_seconds, metavar="S", help="seconds for all guests, instead of the policy's")
     restore = verbs.add_parser(
         "restore", parents=[common, asking], help="bring back the guests that ran at the last stop"
     )
@@ -43,11 +50,31 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 10**7:  # never true of nan
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return value
+
+
+def _is_a_trap(options: argparse.Namespace) -> bool:
+    """True if the host's own shutdown would stop other guests, or in another time, than its policy says."""
+    limited = options.only or options.without or options.budget
+    return bool(limited and not options.now and not options.dry_run)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Do what the command line says and return the exit code."""
     options = parser().parse_args(arguments)
     if options.verb is None:
         parser().print_help(sys.stderr)
+        return 2
+    if options.verb == "stop" and _is_a_trap(options):
+        sys.stderr.write("stopvm: --only, --except and --budget need --now or --dry-run\n")
+        sys.stderr.write("  In a shutdown of the host all guests are stopped, as the policy says.\n")
         return 2
     from . import verbs  # noqa: PLC0415  # --help and --version need none of it
 

@@ -18,25 +18,46 @@ class CallTimeoutError(Exception):
 
 
 class Calls:
-    """At most `slots` calls at once that are within their deadline; a thread that is stuck is given up."""
+    """At most `slots` calls at once that are within their deadline; a thread that is stuck is given up.
 
-    def __init__(self, slots: int = 16) -> None:
+    `quick` of them are for calls that take no time of their own, which so never queue behind guest agents that hang.
+    libvirtd has 20 threads for such calls (max_workers), so there is no use in more.
+    """
+
+    def __init__(self, slots: int = 16, quick: int = 4) -> None:
         self._slots = asyncio.Semaphore(slots)
+        self._slow = asyncio.Semaphore(max(slots - quick, 1))
         self._idle: list[_Worker] = []
 
-    async def run(self, seconds: float, function: Callable[[], T]) -> T:
+    async def room(self) -> None:
+        """Return when a call would not have to wait for others."""
+        async with self._slots:
+            return
+
+    async def run(self, seconds: float, function: Callable[[], T], *, quick: bool = False) -> T:
         """Return what `function` returns, or raise what it raises; CallTimeoutError after `seconds`."""
+        if quick:
+            return await self._run(seconds, function)
+        async with self._slow:
+            return await self._run(seconds, function)
+
+    async def _run(self, seconds: float, function: Callable[[], T]) -> T:
         async with self._slots:
             worker = self._idle.pop() if self._idle else _Worker(self._idle.append)
-            future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[T] = loop.create_future()
+            timer = loop.call_later(max(seconds, 0.01), _give_up, future, seconds)
             worker.give(function, future)
             try:
-                done, _ = await asyncio.wait([future], timeout=max(seconds, 0.01))
-                if not done:
-                    raise CallTimeoutError(f"no answer from libvirt within {seconds:.0f} s")
-                return future.result()
+                return await future
             finally:
+                timer.cancel()
                 future.cancel()  # nobody waits for it any more
+
+
+def _give_up(future: "asyncio.Future[T]", seconds: float) -> None:
+    if not future.done():
+        future.set_exception(CallTimeoutError(f"no answer from libvirt within {seconds:.0f} s"))
 
 
 class _Worker:

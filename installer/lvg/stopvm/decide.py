@@ -1,7 +1,7 @@
 """What to do next with a guest: pure functions of what is known, without a clock or libvirt."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .policy import GuestPolicy
 
@@ -52,6 +52,11 @@ def may_be_saved(facts: Facts, policy: GuestPolicy) -> bool:
 
 def _position(step: str, steps: Sequence[str]) -> int:
     return steps.index(step) if step in steps else len(steps)
+
+
+def without_libvirt(policy: GuestPolicy) -> GuestPolicy:
+    """Return how a guest is stopped when only QEMU can be asked: nobody can save it, and no libvirt-guests helps."""
+    return replace(policy, action="shutdown", on_timeout=tuple(step for step in policy.on_timeout if step != "save"))
 
 
 def methods(facts: Facts, policy: GuestPolicy) -> tuple[str, ...]:

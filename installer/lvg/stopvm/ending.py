@@ -5,10 +5,11 @@ that says nothing either. What does: the guest's own shutdown, which libvirt tel
 image that is whole; and libvirt's last line in the guest's log. Without any of them a guest counts as lost.
 """
 
-import asyncio
 import os
 import re
 from pathlib import Path
+
+from .flag import Flag
 
 ROOT = Path("/")
 _IMAGE_IS_WHOLE = b"LibvirtQemudSave"  # until all is written it begins with LibvirtQemudPart (qemu_saveimage.h)
@@ -29,19 +30,21 @@ class Ending:
     """What is known of one guest's end."""
 
     def __init__(self) -> None:
-        self.gone = asyncio.Event()
+        self.gone = Flag()
         self.how = ""  # clean, saved, destroyed, lost or moved; the first that is known counts
         self.save_asked = False
-        self.hurry_up = asyncio.Event()  # time runs short: it is to be saved while that can be done
+        self.hurry_up = Flag()  # time runs short: it is to be saved while that can be done
         self.adrift = 0.0  # seconds in which news may still come, while there is no connection to libvirt
         self._last = ""
-        self._stir = asyncio.Event()
+        self._stir = Flag()
 
     def hear(self, what: str) -> None:
         """Take libvirt's news, as in `Events`."""
         kind, _, how = what.partition(":")
         if kind == "stopped":
             self.settle(how)
+        elif kind == "gone":
+            self.judge("")
         elif kind in ("finished", "killed", "resumed"):
             self._last = kind
         self._set_stir()
@@ -81,11 +84,11 @@ class Ending:
 
     async def wait(self, seconds: float) -> None:
         """Return when it stirs, or after `seconds`."""
-        await _wait(self._stir, seconds)
+        await self._stir.wait(seconds)
 
     async def wait_gone(self, seconds: float) -> None:
         """Return when it is gone, or after `seconds`."""
-        await _wait(self.gone, seconds)
+        await self.gone.wait(seconds)
 
     async def last_news(self) -> None:
         """Wait a moment, after a failed request, for a guest that took the connection along when it ended."""
@@ -105,13 +108,6 @@ class Ending:
         if said != "saved" and self.finished:
             said = "clean"
         self.settle(said or "lost")
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), max(seconds, 0.0))
-    except TimeoutError:
-        return
 
 
 def left_behind(name: str, save_asked: bool, root: Path = ROOT) -> str:

@@ -40,12 +40,14 @@ class Force:
 
     async def _save(self, time: Time) -> bool:
         clock = asyncio.get_running_loop().time
-        facts, session = self._requests.facts, self._requests.session
+        facts = self._requests.facts
         try:
             async with asyncio.timeout(max(time.all - clock(), time.least_save)), self._saves.turn(facts):
                 seconds = max(time.all - clock(), time.least_save)
-                saving = session.save(facts, self._bypass_cache, seconds)
-                return await self._requests.taken("save", saving, seconds + ANSWER_WITHIN, until_gone=False)
+                within = seconds + ANSWER_WITHIN
+                return await self._requests.taken(
+                    "save", lambda session: session.save(facts, self._bypass_cache, seconds), within, until_gone=False
+                )
         except TimeoutError:
             self._requests.note("save: no time left")
         except NoRoomError as error:
@@ -75,7 +77,9 @@ class Force:
         await self._end(graceful=True)
 
     async def _end(self, graceful: bool) -> None:
-        ending = self._requests.session.destroy(self._requests.facts, graceful)
-        if await self._requests.taken("destroy", ending, _DESTROYED_WITHIN, until_gone=False):
+        facts = self._requests.facts
+        if await self._requests.taken(
+            "destroy", lambda session: session.destroy(facts, graceful), _DESTROYED_WITHIN, until_gone=False
+        ):
             self.method = self.method if self._ending.finished else "destroy"
             self._ending.settle("destroyed")

@@ -1,11 +1,13 @@
 """How one guest is stopped, step by step. Nothing it meets may keep another guest from being stopped."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from . import decide, hooks, jobs, timing
 from .decide import Facts
 from .ending import Ending
+from .flag import Flag
 from .force import Force
 from .policy import GuestPolicy
 from .report import Report
@@ -23,12 +25,13 @@ class GuestStop:
     def __init__(self, facts: Facts, policy: GuestPolicy, session: Session, saves: Saves) -> None:
         self.facts = facts
         self.policy = policy
-        self.settled = asyncio.Event()  # there is a verdict
+        self.settled = Flag()  # there is a verdict
         self.ending = Ending()
         self.requests = Requests(facts, session, self.ending)
         self.save_seconds = timing.save_seconds(saves.mib(facts)) if decide.may_be_saved(facts, policy) else 0.0
         self._force = Force(self.requests, saves, policy.bypass_cache)
         self._method = ""
+        self.by_qemu = False  # libvirt is gone: QEMU itself is asked
 
     @property
     def key(self) -> tuple[str, str]:
@@ -41,13 +44,25 @@ class GuestStop:
         return self.ending.gone.is_set()
 
     @property
+    def asked_as(self) -> Facts:
+        """The facts that decide what is done: without libvirt a paused guest is not saved, and runs on when asked."""
+        without_libvirt = self.by_qemu and self.facts.state == "paused"
+        return replace(self.facts, state="running") if without_libvirt else self.facts
+
+    @property
     def may_be_cut_short(self) -> bool:
         """True if it could be saved now and nobody does so yet."""
         return self.save_seconds > 0 and not (self.settled.is_set() or self._force.saving or self.ending.hurried)
 
+    def go_on_without_libvirt(self, session: Session) -> None:
+        """Use a session that talks to QEMU itself from now on."""
+        self.by_qemu, self.save_seconds = True, 0.0
+        self.policy = decide.without_libvirt(self.policy)
+        self.requests.reach(session)
+
     async def stop(self, time: Time, report: Report) -> Verdict:
         """Stop it, and return what became of it; never raises."""
-        self.requests.report = report
+        self.requests.report, self.requests.until = report, time.wave
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
@@ -55,11 +70,11 @@ class GuestStop:
         except Exception as error:  # a fault of ours in one guest must not reach the others
             self.requests.note(f"stopvm: {error!r}")
             verdict, wanted = "left", False
-        method = self._force.method or self._method
+        method = self._force.method or ("qmp" if self.by_qemu and self.gone else self._method)
         return Verdict(verdict, wanted, self.requests.notes, method, round(clock() - started, 1))
 
     async def _steps(self, time: Time) -> tuple[str, bool]:
-        step = decide.opening(self.facts, self.policy)
+        step = decide.opening(self.asked_as, self.policy)
         if step == "leave":
             self.requests.note("left to libvirt-guests, as the policy says")
             return "left", True
@@ -70,34 +85,33 @@ class GuestStop:
         if step in ("ask", "save"):
             await jobs.wait_for_other(self.requests, time.wave)
         if step == "wake":
-            step = "ask" if await self._taken("wake", self._session.wake(self.facts)) else "save"
+            step = "ask" if await self._taken("wake", lambda session: session.wake(self.facts)) else "save"
         if step == "ask" and not await self._ends_at_poweroff():
             step = "save"
         if step == "save":
-            if await self._force.save(time):
+            if not self.by_qemu and await self._force.save(time):
                 return "saved", True
             step = await self._instead_of_save()
         if step in ("ask", "wait") and not self.gone:
             await self._ask(time, press=step == "ask")
         return await self._at_deadline(time)
 
-    @property
-    def _session(self) -> Session:
-        return self.requests.session
-
-    async def _taken(self, what: str, request: Awaitable[None], seconds: float = 30.0) -> bool:
-        return await self.requests.taken(what, request, seconds)
+    def _taken(
+        self, what: str, request: Callable[[Session], Awaitable[None]], seconds: float = 30.0
+    ) -> Awaitable[bool]:
+        return self.requests.taken(what, request, seconds)
 
     async def _ends_at_poweroff(self) -> bool:
         """True if a shutdown of the guest's is its end; on_poweroff=restart and preserve are changed for this run."""
         if self.facts.on_poweroff == "destroy" or self.gone:
             return True
-        return await self._taken("on_poweroff", self._session.end_at_poweroff(self.facts))
+        return await self._taken("on_poweroff", lambda session: session.end_at_poweroff(self.facts))
 
     async def _instead_of_save(self) -> str:
         if self.facts.state == "crashed" or self.gone:
             return "timeout"
-        if self.facts.state == "paused" and not await self._taken("resume", self._session.resume(self.facts)):
+        paused = self.facts.state == "paused"
+        if paused and not await self._taken("resume", lambda session: session.resume(self.facts)):
             return "timeout"
         return "ask" if await self._ends_at_poweroff() else "timeout"  # else asked to shut down it starts again
 
@@ -106,6 +120,7 @@ class GuestStop:
         clock = asyncio.get_running_loop().time
         begun = clock()
         deadline = begun + timing.guest_seconds(self.policy, time.wave - begun, self.save_seconds)
+        self.requests.until = deadline
         presses, ways = 0, decide.methods(self.facts, self.policy) if press else ()
         for way in ways:
             if self.gone or clock() >= deadline or await self._request(way, deadline - clock()):
@@ -123,8 +138,8 @@ class GuestStop:
         if not self.gone:
             self.requests.report.warning(decide.late(self.facts, self.policy, clock() - begun, self.ending.hurried))
 
-    async def _request(self, way: str, seconds: float) -> bool:
-        return await self._taken(way, self._session.ask(self.facts, way), min(seconds, ANSWER_WITHIN))
+    def _request(self, way: str, seconds: float) -> Awaitable[bool]:
+        return self._taken(way, lambda session: session.ask(self.facts, way), min(seconds, ANSWER_WITHIN))
 
     async def _put_away(self) -> None:
         """Give a guest that shut itself down the time to be gone, and help if its process stays."""
@@ -134,6 +149,7 @@ class GuestStop:
             await self._force.put_away()
 
     async def _at_deadline(self, time: Time) -> tuple[str, bool]:
+        self.requests.until = 0.0
         for step in self.policy.on_timeout:
             if self.gone or step == "leave":
                 break

@@ -44,6 +44,7 @@ async def run_in_guest(command: Command, requests: Requests, seconds: float) -> 
     if not guest.agent:
         return f"{command[0]}: the guest's agent is not there"
     try:
+        await requests.reachable()
         running = requests.session.execute(guest, command, seconds)
         code, output = await asyncio.wait_for(running, seconds + ANSWER_WITHIN)
     except (LibvirtError, CallTimeoutError, TimeoutError) as error:

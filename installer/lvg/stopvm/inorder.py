@@ -1,7 +1,7 @@
 """All guests of a stop in their order: wave after wave, so many at once, and in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,53 +12,79 @@ from .report import Report
 from .timing import Saving
 from .verdict import Time, Verdict
 
+_ROOM_WITHIN = 1.0  # seconds; calls to libvirt that take so long need not be saved any memory
+
 
 @dataclass(frozen=True)
 class InOrder:
-    """One round through `guests`. `begin` and `end`: on the loop's clock; `verdict` is told what became of each."""
+    """One round through `guests`. `begin` and `end`: on the loop's clock; `verdict` is told what became of each.
+
+    `earlier` are guests of earlier rounds, which may still be on their way down. `slots` are shared by all rounds.
+    `room` returns when a request can be made at once.
+    """
 
     guests: Sequence[GuestStop]
-    parallel: int  # 0: all at once
+    earlier: Sequence[GuestStop]
+    slots: asyncio.Semaphore | None  # None: all at once
     begin: float
     end: float
     least_save: float
     report: Report
     verdict: Callable[[GuestStop, Verdict, str], None]
+    room: Callable[[], Awaitable[None]]
 
     async def run(self) -> None:
         """Stop the guests; returns when each has its verdict."""
-        needs = {guest.facts.name: guest.policy.needs for guest in self.guests if guest.policy.needs}
-        after, wrong = order.dependants([guest.facts.name for guest in self.guests], needs)
+        known = [*self.earlier, *self.guests]
+        needs = {guest.facts.name: guest.policy.needs for guest in known if guest.policy.needs}
+        after, wrong = order.dependants([guest.facts.name for guest in known], needs)
         for text in wrong:
             self.report.err(text)
+        self._say_what_is_too_late(after)
         waves = order.waves(after)
         by_name: dict[str, list[GuestStop]] = {}
-        for guest in self.guests:
+        for guest in known:
             by_name.setdefault(guest.facts.name, []).append(guest)
-        slots = asyncio.Semaphore(self.parallel) if self.parallel else None
         last = max(waves.values(), default=0) + 1
-        jobs = []
-        for guest in self.guests:
-            share = timing.wave_share(waves[guest.facts.name], last)
-            time = Time(self.begin + (self.end - self.begin) * share, self.end, self.least_save)
-            first = [other for name in after[guest.facts.name] for other in by_name[name]]
-            jobs.append(self._one(guest, first, time, slots))
         clock = asyncio.ensure_future(self._cut_short(waves))
+        jobs, free = [], True
         try:
+            for guest in self.guests:
+                share = timing.wave_share(waves[guest.facts.name], last)
+                time = Time(self.begin + (self.end - self.begin) * share, self.end, self.least_save)
+                first = [other for name in after[guest.facts.name] for other in by_name[name]]
+                jobs.append(asyncio.ensure_future(self._one(guest, first, time)))
+                free = free and await self._has_room()
             await asyncio.gather(*jobs)
         finally:
             clock.cancel()
 
-    async def _one(
-        self, guest: GuestStop, first: Sequence[GuestStop], time: Time, slots: asyncio.Semaphore | None
-    ) -> None:
+    async def _has_room(self) -> bool:
+        """Let guests begin to ask, and return when one more can; False if that is not soon, then all may begin.
+
+        Of 10,000 guests that all wait for their first request each takes several times the memory that it needs later.
+        """
+        try:
+            async with asyncio.timeout(_ROOM_WITHIN):
+                await asyncio.sleep(0)
+                await self.room()
+        except TimeoutError:
+            return False
+        return True
+
+    def _say_what_is_too_late(self, after: Mapping[str, frozenset[str]]) -> None:
+        for early in self.earlier:
+            for name in sorted(after[early.facts.name].intersection(guest.facts.name for guest in self.guests)):
+                self.report.warning(f"{name} needs {early.facts.name}, which was asked before libvirt told of {name}")
+
+    async def _one(self, guest: GuestStop, first: Sequence[GuestStop], time: Time) -> None:
         """Stop a guest once those that need it have their verdict, or time runs short."""
         for other in first:
             await _either(other.settled.wait(), guest.ending.hurry_up.wait())
         up = sorted(other.facts.name for other in first if not other.gone)
         if up:
             self.report.warning(f"{guest.facts.name} is stopped although {', '.join(up)} still runs and needs it")
-        async with _slot(slots, guest):
+        async with _slot(self.slots, guest):
             verdict = await guest.stop(time, self.report)
         self.verdict(guest, verdict, f"still needed by {', '.join(up)}" if up else "")
         guest.settled.set()

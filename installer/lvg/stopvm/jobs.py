@@ -35,7 +35,7 @@ async def wait_for_other(requests: Requests, until: float) -> None:
         await requests.ending.wait(_LOOK_EVERY)
     if not requests.ending.gone.is_set() and await _job(requests) == job:
         requests.warn(f"the {job} is aborted")
-        await requests.taken("abort", requests.session.abort_job(requests.facts))
+        await requests.taken("abort", lambda session: session.abort_job(requests.facts))
 
 
 async def _job(requests: Requests) -> str:

@@ -35,22 +35,32 @@ class Keeper:
         self._report = report
         self._path: Path | None = None
         self._by_key: dict[tuple[str, str], Entry] = {}
+        self._pending: list[Entry] | None = None
         self._dirty = False
         self._calls: Calls | None = None
 
-    def fill(self, guests: Iterable[Facts], out_of_reach: Iterable[Facts] = ()) -> None:
-        """Note who runs, and who is still to be brought back from an earlier stop."""
+    def fill(self, guests: Iterable[Facts], out_of_reach: Iterable[Facts] = (), left_out: Iterable[Facts] = ()) -> None:
+        """Note who (else) runs, and who is still to be brought back from an earlier stop.
+
+        What runs is not to be brought back any more, also if it is `left_out` of this stop.
+        """
         for facts in guests:
             self._by_key[facts.uri, facts.uuid] = self._add(facts)
         for facts in out_of_reach:
             entry = self._add(facts)
             entry.verdict, entry.wanted, entry.detail = "left", False, "libvirt is out of reach"
-        running = {entry.key for entry in self.record.guests}
+        running = {entry.key for entry in self.record.guests} | {(facts.uri, facts.uuid) for facts in left_out}
+        if self._pending is None:
+            self._pending = self._earlier()
+        self._pending = [entry for entry in self._pending if entry.key not in running]
+        self.record.carried = self._pending
+        self._dirty = True
+
+    def _earlier(self) -> list[Entry]:
         before = self._store.latest()
-        pending = before[1].pending() if before else []
-        self.record.carried = [entry for entry in pending if entry.key not in running]
         for text in self._store.complaints:
             self._report.warning(text)
+        return before[1].pending() if before else []
 
     def _add(self, facts: Facts) -> Entry:
         entry = Entry(facts.uri, facts.uuid, facts.name, facts.state, facts.persistent)

@@ -7,7 +7,7 @@ all others.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -17,8 +17,9 @@ import libvirt
 from . import agent, domainjobs, wire
 from .calls import Calls, CallTimeoutError
 from .decide import Facts
+from .listening import listen
 from .policy import Command
-from .session import Events, LibvirtError, UnreachableError
+from .session import Events, LibvirtError, NoAnswerError, UnreachableError
 
 T = TypeVar("T")
 _QUICK = 15.0  # seconds for a call that only asks libvirtd itself
@@ -26,7 +27,6 @@ _LIST = 60.0
 _PING = 7.0  # seconds for a ping; libvirt itself waits 5 for the agent's answer
 _AGENT = 15.0  # seconds until an agent that was pinged must have taken the order
 _DESTROY = 40.0  # libvirt itself waits 15 s for SIGTERM and 15 s for SIGKILL, longer with host devices
-_JOB = 10.0
 _START = 600.0  # a saved guest reads all of its memory back
 
 
@@ -39,47 +39,38 @@ class LibvirtSession:
         self._calls = calls
         self._connection: libvirt.virConnect = None
         self._driver = ""
+        self._handles: dict[str, libvirt.virDomain] = {}  # on the main connection, by UUID
+        self._lost: Callable[[], None] = lambda: None  # tells that the connection is gone
         self._own = threading.local()
         self._suspect = False  # a quick call was not answered: do not queue behind it
 
     async def open(self, events: Events) -> None:
         """Connect (again) and listen. Raises UnreachableError."""
         wire.start_events()
+        self._handles = {}
         try:
             await self._calls.run(_QUICK, partial(self._open, events, asyncio.get_running_loop()))
         except CallTimeoutError as error:
-            raise UnreachableError(str(error)) from None
+            raise NoAnswerError(str(error)) from None
 
     def _open(self, events: Events, loop: asyncio.AbstractEventLoop) -> None:
         connection = wire.connect(self.uri)
-        connected = libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
-
-        def tell(function: Callable[..., None], *args: str) -> None:
-            with suppress(RuntimeError):  # the loop has ended: nobody is interested any more
-                loop.call_soon_threadsafe(function, *args)
-
-        def lifecycle(_: object, domain: "libvirt.virDomain", event: int, detail: int, _opaque: object) -> None:
-            if what := wire.meaning(event, detail):
-                tell(events.guest, self.uri, domain.UUIDString(), domain.name(), what)
-
-        def agent_is_up(_: object, domain: "libvirt.virDomain", state: int, _reason: int, _opaque: object) -> None:
-            if state == connected:
-                tell(events.guest, self.uri, domain.UUIDString(), domain.name(), "agent")
-
+        self._lost = listen(connection, self.uri, events, loop)
         try:
-            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, None)
             self._driver, self.real = connection.getType().lower(), connection.getURI()
         except libvirt.libvirtError as error:
             raise UnreachableError(wire.reason(error)) from None
-        with suppress(libvirt.libvirtError):  # niceties that not every driver has
-            connection.registerCloseCallback(lambda *_: tell(events.closed, self.uri), None)
-            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent_is_up, None)
-            connection.setKeepAlive(5, 4)
         self._connection = connection
 
     async def running(self) -> list[Facts]:
         """Return all active guests."""
-        return await self._call(_LIST, lambda: wire.running(self._connection, self.uri))
+        found = await self._call(_LIST, lambda: wire.running(self._connection, self.uri))
+        self._handles = {facts.uuid: domain for facts, domain in found}
+        return [facts for facts, _ in found]
+
+    async def names(self) -> list[str]:
+        """Return the names of all guests, also of those that are off."""
+        return await self._call(_LIST, lambda: [domain.name() for domain in self._connection.listAllDomains()])
 
     async def how_ended(self, guest: Facts) -> str:
         """Return how an inactive guest ended; "" if libvirt does not know."""
@@ -108,7 +99,7 @@ class LibvirtSession:
 
     async def job(self, guest: Facts) -> str:
         """Return which job holds the guest; drivers other than QEMU's have none."""
-        return await self._slow(guest, _JOB, domainjobs.operation) if self._driver == "qemu" else ""
+        return await self._quick(guest, domainjobs.operation) if self._driver == "qemu" else ""
 
     async def abort_job(self, guest: Facts) -> None:
         """Abort the job that holds the guest."""
@@ -141,20 +132,7 @@ class LibvirtSession:
         """Start a guest, or resume it if it was saved."""
         flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
         flags |= libvirt.VIR_DOMAIN_START_BYPASS_CACHE if bypass_cache else 0
-
-        def start(domain: "libvirt.virDomain") -> str:
-            if domain.isActive():
-                return "running"
-            saved = bool(domain.hasManagedSaveImage(0))
-            try:
-                domain.createWithFlags(flags)
-            except libvirt.libvirtError:
-                if domain.isActive():  # libvirt's own autostart was quicker
-                    return "running"
-                raise
-            return "resumed" if saved else "started"
-
-        return await self._slow(guest, _START, start)
+        return await self._slow(guest, _START, lambda domain: wire.start(domain, flags))
 
     async def ping(self, guest: Facts) -> None:
         """Return if the guest's agent answers within seconds."""
@@ -172,22 +150,36 @@ class LibvirtSession:
         if self._suspect:
             return await self._slow(guest, _QUICK, function)
         try:
-            return await self._call(_QUICK, lambda: function(wire.find(self._connection, guest)))
+            return await self._call(_QUICK, lambda: function(self._domain(guest)), quick=True)
         except CallTimeoutError:
             self._suspect = True
             raise
 
-    async def _slow(self, guest: Facts, seconds: float, function: "Callable[[libvirt.virDomain], T]") -> T:
-        return await self._call(seconds, lambda: function(wire.find(self._threads_own(), guest)))
+    def _domain(self, guest: Facts) -> "libvirt.virDomain":
+        return self._handles.get(guest.uuid) or wire.find(self._connection, guest)
 
-    async def _call(self, seconds: float, function: Callable[[], T]) -> T:
+    def _slow(self, guest: Facts, seconds: float, function: "Callable[[libvirt.virDomain], T]") -> Awaitable[T]:
+        return self._call(seconds, lambda: function(wire.find(self._threads_own(), guest)))
+
+    def _call(self, seconds: float, function: Callable[[], T], *, quick: bool = False) -> Awaitable[T]:
         def call() -> T:
             try:
                 return function()
             except libvirt.libvirtError as error:
+                self._look_whether_lost()
                 raise LibvirtError(wire.reason(error)) from None
 
-        return await self._calls.run(seconds, call)
+        return self._calls.run(seconds, call, quick=quick)
+
+    def _look_whether_lost(self) -> None:
+        """Tell of a loss that libvirt does not tell of.
+
+        If libvirtd falls silent while several calls wait for it, only one of them ever returns, and the close
+        callback is never called (libvirt 9.0 and 11.3, measured).
+        """
+        with suppress(libvirt.libvirtError):
+            if not self._connection.isAlive():
+                self._lost()
 
     def _threads_own(self) -> "libvirt.virConnect":
         """Return this thread's connection; the main one if the driver lives in this process, or if no other opens."""

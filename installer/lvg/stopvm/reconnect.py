@@ -1,7 +1,7 @@
 """A connection that went while guests were on their way down: get it back, and look after the guests meanwhile."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from .calls import CallTimeoutError
 from .ending import left_behind
 from .guest import GuestStop
 from .report import Report
+from .rescue import Rescue
 from .session import Events, LibvirtError, Session
 from .watch import process_end
 
@@ -33,15 +34,18 @@ class Reconnect:
     report: Report
     root: Path | None
     grace: float
+    rescue: Rescue
+    begin_anew: Callable[[], None]
 
     async def run(self) -> None:
-        """Return when there is a connection again, or nothing left to wait for.
+        """Return when there is a connection again, be it to QEMU itself, or nothing left to wait for.
 
-        Without either, a guest is left at its deadline. This is the place for talking to QEMU itself.
+        Without either, a guest is left at its deadline.
         """
         followers = [asyncio.ensure_future(self._follow(guest, self.root)) for guest in self.guests if self.root]
         try:
             for guest in self.guests:
+                guest.requests.lose()
                 guest.ending.adrift = self.grace + _JUDGED_WITHIN
             await asyncio.sleep(self.grace + _JUDGED_WITHIN)
             if not all(guest.gone for guest in self.guests):
@@ -61,6 +65,8 @@ class Reconnect:
 
     async def _reconnect(self) -> None:
         self.report.err(f"the connection to libvirt at {self.session.uri} was lost while guests were stopping")
+        clock = asyncio.get_running_loop().time
+        since = clock()
         while not all(guest.settled.is_set() for guest in self.guests):
             try:
                 await self.session.open(self.events)
@@ -69,10 +75,34 @@ class Reconnect:
                     if guest.facts.uuid not in running and not guest.gone:
                         guest.ending.judge(await self._account(guest))
                     guest.ending.adrift = 0.0
-            except (LibvirtError, CallTimeoutError):
+                    guest.requests.reach(self.session)
+            except (LibvirtError, CallTimeoutError) as error:
+                step = await self.rescue.attempt(self.session.uri, error, clock() - since, lost=True)
+                if step == "talk":
+                    await self._talk()
+                    return
+                if step == "anew":
+                    self.begin_anew()
                 await asyncio.sleep(_RECONNECT_EVERY)
                 continue
             return
+
+    async def _talk(self) -> None:
+        """Go on with QEMU itself, and return when all guests have a verdict.
+
+        What was asked before need not be asked again: a guest that has shut down meanwhile is found as such.
+        """
+        from .qmpsession import QmpSession  # noqa: PLC0415  # hardly ever needed
+
+        self.report.err(f"the guests at {self.session.uri} are stopped without libvirt: QEMU itself is asked")
+        names = {guest.facts.name for guest in self.guests if not guest.settled.is_set()}
+        session = QmpSession(self.session.uri, self.rescue.root, names.__contains__)
+        await session.open(self.events)
+        await session.running()
+        for guest in self.guests:
+            guest.ending.adrift = 0.0
+            guest.go_on_without_libvirt(session)
+        await asyncio.gather(*(guest.settled.wait() for guest in self.guests))
 
     async def _account(self, guest: GuestStop) -> str:
         said = await self.session.how_ended(guest.facts)

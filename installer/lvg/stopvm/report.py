@@ -10,7 +10,7 @@ ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # syslog(3)
 
 def clean(text: str) -> str:
     """Return `text` on one line with control characters escaped: guests choose their own names."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def to_journal(stream: TextIO) -> bool:

@@ -1,11 +1,12 @@
 """What is asked of one guest: every request has a deadline, and what it fails with is noted, never raised."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from .calls import CallTimeoutError
 from .decide import Facts
 from .ending import Ending
+from .flag import Flag
 from .report import Report
 from .session import LibvirtError, Session
 
@@ -13,13 +14,20 @@ ANSWER_WITHIN = 25.0  # seconds for a request, on top of the session's own limit
 
 
 class Requests:
-    """The way to one guest. `session` may be replaced by another one that reaches it too."""
+    """The way to one guest. `session` may be lost, come back, or be replaced by another one that reaches it too.
+
+    `until`: on the loop's clock, how long a request may wait for that.
+    """
 
     def __init__(self, facts: Facts, session: Session, ending: Ending) -> None:
         self.facts = facts
         self.session = session
         self.ending = ending
         self.report = Report()
+        self.until = 0.0
+        self._losses = 0
+        self._reachable = Flag()
+        self._reachable.set()
         self._notes: list[str] = []
 
     @property
@@ -36,24 +44,58 @@ class Requests:
         self.note(text)
         self.report.warning(f"{self.facts.name}: {text}")
 
+    def lose(self) -> None:
+        """Take that the connection is lost."""
+        self._losses += 1
+        self._reachable.clear()
+
+    def reach(self, session: Session) -> None:
+        """Take that the guest can be reached (again), by this session."""
+        self.session = session
+        self._reachable.set()
+
     async def taken(
-        self, what: str, request: Awaitable[None], seconds: float = 30.0, *, until_gone: bool = True
+        self,
+        what: str,
+        request: Callable[[Session], Awaitable[None]],
+        seconds: float = 30.0,
+        *,
+        until_gone: bool = True,
     ) -> bool:
-        """True if the request was taken, or if the guest ended meanwhile; that ends the waiting."""
+        """True if the request was taken, or if the guest ended meanwhile; that ends the waiting.
+
+        One that fails with the connection is made again when there is one.
+        """
+        while True:
+            losses = self._losses
+            try:
+                await self._done(request(self.session), seconds, until_gone)
+                return True
+            except (LibvirtError, CallTimeoutError) as error:
+                await self.ending.last_news()
+                wrong = str(error)
+            if self.ending.gone.is_set():
+                return False
+            if (losses == self._losses and self._reachable.is_set()) or not await self.reachable():
+                self.warn(f"{what}: {wrong}")
+                return False
+
+    async def reachable(self) -> bool:
+        """Wait for a connection that was lost; True if there is one and the guest still runs."""
+        seconds = self.until - asyncio.get_running_loop().time()
+        either = {self._reachable.future(), self.ending.gone.future()}
+        await asyncio.wait(either, timeout=max(seconds, 0.0), return_when=asyncio.FIRST_COMPLETED)
+        return seconds > 0 and self._reachable.is_set() and not self.ending.gone.is_set()
+
+    async def _done(self, request: Awaitable[None], seconds: float, until_gone: bool) -> None:
+        """Wait for a request. Raises what it fails with."""
         task = asyncio.ensure_future(request)
-        gone = asyncio.ensure_future(self.ending.gone.wait() if until_gone else asyncio.Event().wait())
+        ends = {task, self.ending.gone.future()} if until_gone else {task}
         try:
-            await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not task.done() and not self.ending.gone.is_set():
                 raise CallTimeoutError(f"no answer within {seconds:.0f} s")
             if task.done():
                 task.result()
-            return True
-        except (LibvirtError, CallTimeoutError) as error:
-            await self.ending.last_news()
-            if not self.ending.gone.is_set():
-                self.warn(f"{what}: {error}")
-            return False
         finally:
-            gone.cancel()
             task.cancel()

@@ -16,13 +16,22 @@ class UnreachableError(LibvirtError):
     """There is no connection to libvirt."""
 
 
+class NoAnswerError(UnreachableError):
+    """libvirt takes a connection, and then does not answer in time."""
+
+
+class NoAgentError(LibvirtError):
+    """The guest has no channel for a guest agent, so none will ever answer."""
+
+
 @dataclass(frozen=True)
 class Events:
     """Whom to tell. Both are called in the asyncio loop's thread.
 
     `guest(uri, uuid, name, what)`: what is "started", "agent" (its guest agent came up), "finished" (it shut itself
-    down, its process still has to end), "killed" (its process got a signal), "resumed" or "stopped:HOW", where HOW is
-    clean, saved, destroyed, lost or moved. `closed(uri)`: the connection is gone.
+    down, its process still has to end), "killed" (its process got a signal), "resumed", "gone" (its process ended,
+    nobody says how) or "stopped:HOW", where HOW is clean, saved, destroyed, lost or moved. `closed(uri)`: the
+    connection is gone.
     """
 
     guest: Callable[[str, str, str, str], None]
@@ -40,6 +49,9 @@ class Session(Protocol):
 
     async def running(self) -> list[Facts]:
         """Return all active guests."""
+
+    async def names(self) -> list[str]:
+        """Return the names of all guests, also of those that are off."""
 
     async def how_ended(self, guest: Facts) -> str:
         """Return how a guest that is no longer active ended, as in "stopped:HOW"; "" if libvirt does not know."""
@@ -75,7 +87,7 @@ class Session(Protocol):
         """Start a guest, from its saved memory if there is any. Returns "running" (it was), "resumed" or "started"."""
 
     async def ping(self, guest: Facts) -> None:
-        """Return if the guest's agent answers within seconds."""
+        """Return if the guest's agent answers within seconds. Raises NoAgentError if it has none."""
 
     async def execute(self, guest: Facts, command: Command, seconds: float) -> tuple[int, str]:
         """Run a command in the guest by its agent; return its exit code and output."""

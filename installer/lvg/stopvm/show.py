@@ -22,7 +22,10 @@ def status(rules: Policy, record: Record | None, complaints: Iterable[str], this
     how = f"exit code {record.exit_code}" if record.ended else "it never came to an end"
     how = "still at work" if at_work else how
     without = "not yet" if at_work else "no verdict"
-    lines.append(f"last stop {record.started} ({record.kind}), {len(record.guests)} guests, {how}")
+    if record.kind == "cut":
+        lines.append(f"power cut noticed {record.started}, guests that lost power: {len(record.guests)}")
+    else:
+        lines.append(f"last stop {record.started} ({record.kind}), {len(record.guests)} guests, {how}")
     for entry in record.guests:
         detail = f"  {entry.detail}" if entry.detail else ""
         back = f"  brought back: {entry.restored}" if entry.restored else ""

@@ -7,7 +7,7 @@ followed by start". Its start takes the list and removes it, so what is there af
 import time
 from pathlib import Path
 
-from .hostdown import ask_systemd
+from .hostdown import ask_systemd, runs_openrc
 from .report import Report
 
 LIST = Path("/var/lib/libvirt/libvirt-guests")
@@ -16,8 +16,13 @@ _AGAIN_AFTER = 3.0  # seconds
 _WAIT_AT_MOST = 300.0  # seconds that the start of libvirt-guests may still need for its list
 
 
-def guests_state() -> str:
-    """Return ActiveState/SubState of libvirt-guests.service ("active/exited"), "" without an answer."""
+def guests_state(root: Path = Path("/")) -> str:
+    """Return ActiveState/SubState of libvirt-guests.service ("active/exited"), "" without an answer.
+
+    OpenRC says less, and that in the same words: a service that has started is "active/exited".
+    """
+    if runs_openrc(root):
+        return "active/exited" if (root / "run/openrc/started/libvirt-guests").exists() else ""
     said = ask_systemd(["show", "--property=ActiveState,SubState", "libvirt-guests.service"], _ANSWER_WITHIN)
     if not said:
         return ""

@@ -1,24 +1,29 @@
 """`stopvm stop`: all guests of all URIs at once, driven by events, within the time there is."""
 
 import asyncio
+import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import decide, hostdown, summary, timing
-from .calls import CallTimeoutError
+from . import decide, summary, timing, whoruns
+from .calls import Calls
 from .decide import Facts
 from .ending import ROOT
 from .guest import GuestStop
 from .inorder import InOrder
 from .keeper import Keeper
 from .notify import EXTEND_BY, EXTEND_EVERY, Notifier
+from .opening import Opening, Reached
 from .policy import Policy
 from .reconnect import Reconnect
 from .report import Report
+from .rescue import Rescue
 from .saving import Saves
-from .session import Events, LibvirtError, Session
+from .selection import EVERYTHING, Selection
+from .session import Events, Session
 from .verdict import Verdict
 
 
@@ -36,11 +41,16 @@ class Stop:
     least_save: float = 30.0
     root: Path = ROOT
     grace: float = 1.5  # seconds that libvirt's last words may come after the end of the connection
+    selection: Selection = EVERYTHING
+    calls: Calls = field(default_factory=Calls)
+    patience: float = 3.0  # seconds that guests at one URI wait for the answers of the others
     _guests: dict[tuple[str, str], GuestStop] = field(default_factory=dict)
+    _left_out: list[Facts] = field(default_factory=list)
+    _known: set[str] = field(default_factory=set)  # URIs whose guests we know
     _early: list[tuple[str, str, str, str]] = field(default_factory=list)  # news that came before we knew the guest
-    _real: set[str] = field(default_factory=set)
-    _unreachable: list[str] = field(default_factory=list)
+    _closed: set[str] = field(default_factory=set)  # URIs whose connection went before we knew their guests
     _reconnects: set["asyncio.Task[None]"] = field(default_factory=set)
+    _begin: float = 0.0
     _end: float = 0.0
 
     async def run(self) -> int:
@@ -49,7 +59,8 @@ class Stop:
         for why in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(why, self.keeper.give_up, why.name)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost terminal is no reason to leave guests half asked
-        self._end = loop.time() + self.policy.budget
+        self._begin = loop.time()
+        self._end = self._begin + self.policy.budget
         ticker = asyncio.ensure_future(self._tick())
         try:
             return await self._run()
@@ -59,58 +70,76 @@ class Stop:
                 task.cancel()
 
     async def _run(self) -> int:
-        loop = asyncio.get_running_loop()
-        found = [facts for some in await asyncio.gather(*map(self._open, self.sessions)) for facts in some]
-        self._unreachable += [] if self.sessions else self.policy.uris  # libvirt's Python module is missing
-        self._end = loop.time() + timing.work_seconds(self.policy, len(found), self.host_goes_down)
-        saves = Saves(self.root, self.local)
-        sessions = {session.uri: session for session in self.sessions}
-        for facts in found:
-            guest = GuestStop(facts, self.policy.for_guest(facts.name), sessions[facts.uri], saves)
-            self._guests[facts.uri, facts.uuid] = guest
-        self.keeper.fill((guest.facts for guest in self._guests.values()), self._out_of_reach())
+        opening = Opening(self._events, self._rescue, self.report, self._closed, self.patience)
+        slots = asyncio.Semaphore(self.policy.parallel) if self.policy.parallel else None
+        saves, rounds = Saves(self.root, self.local), []
+        async for found in opening.batches(self.sessions, self.policy.uris):
+            earlier = list(self._guests.values())
+            new = self._know(found, saves)
+            rounds.append(asyncio.ensure_future(self._round(earlier, new, slots)))
+        if left := opening.left():
+            self.keeper.fill((), left)
+        await asyncio.gather(*rounds)
+        verdicts = [(entry.verdict, entry.wanted) for entry in self.keeper.record.guests]
+        code = decide.exit_code(verdicts, bool(opening.unreachable))
+        running = [*self._facts(), *self._left_out]
+        if await whoruns.say_unmatched(self.selection, running, self.sessions, self.report):
+            code = max(code, 2)  # somebody believes that a guest was stopped, or spared
+        await self.keeper.end(code)
+        say = self.report.info if code < 2 else self.report.err
+        say(summary.closing_line(self.keeper.record.guests, bool(opening.unreachable), len(self._left_out)))
+        return code
+
+    async def _round(
+        self, earlier: Sequence[GuestStop], guests: Sequence[GuestStop], slots: asyncio.Semaphore | None
+    ) -> None:
+        """Stop the guests that became known together; the record has them before the first of them is asked."""
+        self.keeper.fill([guest.facts for guest in guests], left_out=self._left_out)
         await self.keeper.begin()
-        who = [(guest.facts, guest.policy) for guest in self._guests.values()]
-        for line in summary.opening_lines(who, self._end - loop.time()):
+        begin = asyncio.get_running_loop().time()
+        for line in summary.opening_lines([(guest.asked_as, guest.policy) for guest in guests], self._end - begin):
             self.report.info(line)
+        for line in whoruns.left_out_lines(self.policy, self.selection, [*self._facts(), *self._left_out]):
+            self.report.warning(line)
+        self._hear_early()
+        self._status()
+        say, room = self.report, self.calls.room
+        await InOrder(guests, earlier, slots, begin, self._end, self.least_save, say, self._verdict, room).run()
+
+    def _hear_early(self) -> None:
+        """Hear what came of guests before they were known; news of those that are still unknown has to wait."""
         early, self._early = self._early, []
         for news in early:
             self._on_guest(*news)
-        self._status()
-        guests, begin = list(self._guests.values()), loop.time()
-        await InOrder(guests, self.policy.parallel, begin, self._end, self.least_save, self.report, self._verdict).run()
-        verdicts = [(entry.verdict, entry.wanted) for entry in self.keeper.record.guests]
-        code = decide.exit_code(verdicts, bool(self._unreachable))
-        await self.keeper.end(code)
-        say = self.report.info if code < 2 else self.report.err
-        say(summary.closing_line(self.keeper.record.guests, bool(self._unreachable)))
-        return code
+        closed = self._closed & self._known
+        self._closed -= closed
+        for uri in closed:
+            self._on_closed(uri)
 
-    async def _open(self, session: Session) -> list[Facts]:
-        """Connect to one URI and return its guests; a URI that cannot be reached stops no other one."""
-        try:
-            await session.open(Events(self._on_guest, self._on_closed))
-            if session.real in self._real:
-                self.report.info(f"{session.uri} is {session.real} again: its guests are asked once")
-                return []
-            self._real.add(session.real)
-            return await session.running()
-        except (LibvirtError, CallTimeoutError) as error:
-            self._unreachable.append(session.uri)
-            self.report.err(f"libvirt at {session.uri} is out of reach: {error}")
-            return []
+    def _facts(self) -> list[Facts]:
+        return [guest.facts for guest in self._guests.values()]
 
-    def _out_of_reach(self) -> list[Facts]:
-        """Return the guests that run on this host but cannot be asked through libvirt; only their names are known.
+    @property
+    def _events(self) -> Events:
+        return Events(self._on_guest, self._on_closed)
 
-        This is the other place for talking to QEMU itself.
-        """
-        found = []
-        for uri in self.local.intersection(self._unreachable):
-            found += [Facts("", name, uri) for name in hostdown.local_guests()]
-        if found:
-            self.report.err(f"left to libvirt-guests: {', '.join(facts.name for facts in found)}")
-        return found
+    @property
+    def _rescue(self) -> Rescue:
+        return Rescue(self.local, self.host_goes_down, self.report, self.root, self.selection.takes)
+
+    def _know(self, found: Iterable[Reached], saves: Saves) -> list[GuestStop]:
+        """Take in who runs at some URIs; return the guests to stop."""
+        before = len(self._guests)
+        for reached in found:
+            self._known.add(reached.session.uri)
+            self._left_out += [facts for facts in reached.guests if not self.selection.takes(facts.name)]
+            for facts in [facts for facts in reached.guests if self.selection.takes(facts.name)]:
+                guest = GuestStop(facts, self.policy.for_guest(facts.name), reached.session, saves)
+                if reached.by_qemu:
+                    guest.go_on_without_libvirt(reached.session)
+                self._guests[guest.key] = guest
+        self._end = self._begin + timing.work_seconds(self.policy, len(self._guests), self.host_goes_down)
+        return list(self._guests.values())[before:]
 
     def _verdict(self, guest: GuestStop, verdict: Verdict, note: str) -> None:
         detail = "; ".join(text for text in (verdict.detail, note) if text)
@@ -126,19 +155,36 @@ class Stop:
     def _on_guest(self, uri: str, uuid: str, name: str, what: str) -> None:
         if guest := self._guests.get((uri, uuid)):
             guest.ending.hear(what)
-        elif not self._guests:
+        elif uri not in self._known:
             self._early.append((uri, uuid, name, what))
-        elif what == "started":
+        elif what == "started" and self.selection.takes(name):
             self.report.warning(f"{name} was started during the stop; it is left to libvirt-guests")
 
     def _on_closed(self, uri: str) -> None:
         """Take the loss of a connection. After the last guest it is no error: systemd stops libvirtd then."""
-        guests = [guest for guest in self._guests.values() if guest.facts.uri == uri]
+        if uri not in self._known:
+            self._closed.add(uri)
+        guests = [guest for guest in self._guests.values() if guest.facts.uri == uri and not guest.by_qemu]
         if any(not guest.settled.is_set() for guest in guests):
             session = next(session for session in self.sessions if session.uri == uri)
-            events, root = Events(self._on_guest, self._on_closed), self.root if uri in self.local else None
-            lost = Reconnect(session, guests, events, self.report, root, self.grace)
+            root = self.root if uri in self.local else None
+            lost = Reconnect(
+                session, guests, self._events, self.report, root, self.grace, self._rescue, self._begin_anew
+            )
             self._reconnects.add(asyncio.ensure_future(lost.run()))
+
+    def _begin_anew(self) -> None:
+        """Take the place of this process by a new stop; what this one did is on record.
+
+        For a daemon that fell silent and has to be killed: calls that still wait for it then make libvirt's
+        library write where it must not, and the process ends (libvirt 9.0, "stack smashing detected").
+        """
+        self.report.err("the libvirt daemon fell silent: this stop begins anew, without what waits for it")
+        self.keeper.save_now()
+        try:
+            os.execve(sys.executable, sys.orig_argv, {**os.environ, **self.notifier.environment()})  # noqa: S606
+        except OSError as error:
+            self.report.err(f"it cannot: {error}")
 
     async def _tick(self) -> None:
         """Ask systemd for time and write down what is known, from the loop that does the work."""

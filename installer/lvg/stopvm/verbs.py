@@ -22,8 +22,11 @@ def stop(options: argparse.Namespace) -> int:
         rules = policy.by_hand(rules)
     if options.dry_run:
         return _with_loop("dry_run", rules, options, report, notifier)
-    wanted = options.now or _host_goes_down(report)
-    if hostdown.nothing_runs(rules.uris):
+    down = not options.now and _host_goes_down(report)
+    wanted = options.now or down
+    if down:
+        _free_the_net(report)
+    if not (options.only or options.without) and hostdown.nothing_runs(rules.uris):
         return _nothing(options, rules, report) if wanted else 0
     if not wanted:
         return _with_loop("warn_if_guests_run", rules, options, report, notifier)
@@ -76,16 +79,23 @@ def _policy(options: argparse.Namespace, report: Report) -> Policy:
     rules = policy.load(options.policy)
     for text in rules.complaints:
         report.err(text)
+    if getattr(options, "budget", None):
+        rules = replace(rules, budget=options.budget)
     return replace(rules, uris=tuple(options.uri)) if options.uri else rules
 
 
 def _host_goes_down(report: Report) -> bool:
-    state = hostdown.system_state()
-    if state == "stopping":
-        return True
-    said = f'systemd says "{state}"' if state else "systemd gave no answer"
-    report.say(NOTICE, f"The host is not going down ({said}): guests are left as they are.")
-    return False
+    down, said = hostdown.going_down()
+    if not down:
+        report.say(NOTICE, f"The host is not going down ({said}): guests are left as they are.")
+    return down
+
+
+def _free_the_net(report: Report) -> None:
+    """Move a list aside that would keep libvirt-guests from taking what is left: first of all, we may be killed."""
+    from . import stale  # noqa: PLC0415
+
+    stale.move_aside(report)
 
 
 def _nothing(options: argparse.Namespace, rules: Policy, report: Report) -> int:

@@ -103,6 +103,22 @@ def meaning(event: int, detail: int) -> str:
     return "resumed" if event == libvirt.VIR_DOMAIN_EVENT_RESUMED else ""
 
 
+def start(domain: "libvirt.virDomain", flags: int) -> str:
+    """Start a domain and return how it came, as Session.start does. Raises libvirtError."""
+    if domain.isActive():
+        return "running"
+    saved = False
+    with suppress(libvirt.libvirtError):  # LXC has no such thing
+        saved = bool(domain.hasManagedSaveImage(0))
+    try:
+        domain.createWithFlags(flags)
+    except libvirt.libvirtError:
+        if domain.isActive():  # libvirt's own autostart was quicker
+            return "running"
+        raise
+    return "resumed" if saved else "started"
+
+
 def how_ended(connection: "libvirt.virConnect", guest: Facts) -> str:
     """Return how a guest ended, "" if libvirt has forgotten it or the guest is active. Raises libvirtError."""
     try:
@@ -114,18 +130,35 @@ def how_ended(connection: "libvirt.virConnect", guest: Facts) -> str:
     return _SHUTOFF.get(why, "") if state == libvirt.VIR_DOMAIN_SHUTOFF else ""
 
 
-def running(connection: "libvirt.virConnect", uri: str) -> list[Facts]:
-    """Return all active guests. Raises libvirtError."""
+def running(connection: "libvirt.virConnect", uri: str) -> list[tuple[Facts, "libvirt.virDomain"]]:
+    """Return all active guests with libvirt's handles of them. Raises libvirtError.
+
+    libvirt lists the usual kinds, so that thousands of guests need not be asked one by one.
+    """
     domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-    return [found for domain in domains if (found := facts(domain, uri))]
+    plain = _active(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
+    persistent = _active(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+    found = [(facts(each, uri, each.UUID() in plain, each.UUID() in persistent), each) for each in domains]
+    return [(guest, domain) for guest, domain in found if guest]
 
 
-def facts(domain: "libvirt.virDomain", uri: str) -> Facts | None:
-    """Ask what is to be known of a guest; None if it is not running (any more). What fails is taken as usual."""
-    uuid, name, state, xml, persistent = domain.UUIDString(), domain.name(), "running", "", True
+def _active(connection: "libvirt.virConnect", kind: int) -> set[bytes]:
+    """Return the UUIDs of the active guests of a kind, none if the driver has no such list: then each is asked."""
     with suppress(libvirt.libvirtError):
-        state = state_in_words(*domain.state())
-        persistent = bool(domain.isPersistent())
+        domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE | kind)
+        return {domain.UUID() for domain in domains}
+    return set()
+
+
+def facts(domain: "libvirt.virDomain", uri: str, plain: bool = False, persistent: bool = False) -> Facts | None:
+    """Ask what is to be known of a guest; None if it is not running (any more). What fails is taken as usual.
+
+    `plain`: it is known to be running, not paused or the like; `persistent`: it is known to be that.
+    """
+    uuid, name, state, xml, lasting = domain.UUIDString(), domain.name(), "running", "", True
+    with suppress(libvirt.libvirtError):
+        state = state if plain else state_in_words(*domain.state())
+        lasting = persistent or bool(domain.isPersistent())
         xml = domain.XMLDesc(0)
     if state == "off":
         return None
@@ -133,7 +166,7 @@ def facts(domain: "libvirt.virDomain", uri: str) -> Facts | None:
     on_poweroff = found[1] if found else "destroy"
     memory = re.search(r"<currentMemory unit='KiB'>(\d+)</currentMemory>", xml)
     mib = int(memory[1]) / 1024 if memory else 0.0
-    return Facts(uuid, name, uri, state, persistent, agent_is_up(xml), "<hostdev " in xml, on_poweroff, mib)
+    return Facts(uuid, name, uri, state, lasting, agent_is_up(xml), "<hostdev " in xml, on_poweroff, mib)
 
 
 def state_in_words(state: int, why: int) -> str:

@@ -4,15 +4,15 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
-from . import decide, history, hostdown, stale
-from .calls import Calls, CallTimeoutError
+from . import decide, history, hostdown, whoruns
+from .calls import Calls
 from .history import History
 from .keeper import Keeper, new_record
 from .notify import Notifier
 from .policy import Policy
 from .report import Report
-from .restore import Restore, settle, whether
-from .session import Events, LibvirtError, Session
+from .selection import Selection
+from .session import Session
 from .stop import Stop
 
 
@@ -31,63 +31,62 @@ def stop(rules: Policy, options: argparse.Namespace, report: Report, notifier: N
     """Stop all guests and return the exit code."""
 
     async def run() -> int:
-        found = sessions(rules.uris, Calls(), report)
+        calls = Calls()
+        found = sessions(rules.uris, calls, report)
         keeper = Keeper(History(options.state), new_record("now" if options.now else "shutdown", rules), report)
         local = frozenset(uri for uri in rules.uris if hostdown.is_local_qemu(uri))
-        return await Stop(rules, found, keeper, report, notifier, not options.now, local).run()
+        some = _selection(options)
+        return await Stop(
+            rules, found, keeper, report, notifier, not options.now, local, selection=some, calls=calls
+        ).run()
 
     return asyncio.run(run())
 
 
 def dry_run(rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
-    """Say what a stop would begin with for each guest; nothing is asked of any."""
-    del options, notifier
-    found, reached = asyncio.run(_running(rules, report))
-    for facts in found:
-        report.info(f"{facts.name}: {_would(rules, facts)}")
-    return 0 if reached else 3
+    """Say what a stop would do with each guest; nothing is asked of any."""
+    from . import foretell  # noqa: PLC0415  # a stop has to start quickly: it needs none of this, nor of what a boot does
+
+    del notifier
+    selection, known = _selection(options), sessions(rules.uris, Calls(), report)
+
+    async def run() -> tuple[list[decide.Facts], bool, tuple[str, ...]]:
+        found, reached = await whoruns.look(known, report)
+        return found, reached, await whoruns.say_unmatched(selection, found, known, report)
+
+    found, reached, unmatched = asyncio.run(run())
+    guests = [facts for facts in found if selection.takes(facts.name)]
+    for line in foretell.lines(rules, guests, not options.now):
+        report.info(line)
+    for line in whoruns.left_out_lines(rules, selection, found):
+        report.warning(line)
+    return 3 if not reached else 2 if unmatched else 0
 
 
 def warn_if_guests_run(rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
     """Say loudly that this unit goes inactive, and protects no more, while guests run. That is no failure of ours."""
     del options, notifier
-    found, reached = asyncio.run(_running(rules, report))
+    found, reached = asyncio.run(whoruns.look(sessions(rules.uris, Calls(), report), report))
     if found or not reached:
         report.err(
-            "Guests run, and while graceful-shutdown.service is stopped nothing but libvirt-guests protects them: "
-            "`systemctl start graceful-shutdown.service`. To stop guests: `stopvm stop --now`."
+            "Guests run, and while graceful-shutdown is stopped nothing but libvirt-guests protects them: "
+            f"`{hostdown.start_command()}`. To stop guests: `stopvm stop --now`."
         )
     return 0
 
 
-async def _running(rules: Policy, report: Report) -> tuple[list[decide.Facts], bool]:
-    """Return what runs at all URIs, and whether all could be reached."""
-    found: list[decide.Facts] = []
-    known = sessions(rules.uris, Calls(), report)
-    reached = bool(known)
-    for session in known:
-        try:
-            await session.open(Events(lambda *_: None, lambda _: None))
-            found += await session.running()
-        except (LibvirtError, CallTimeoutError) as error:
-            report.err(f"libvirt at {session.uri} is out of reach: {error}")
-            reached = False
-    return found, reached
-
-
-def _would(rules: Policy, facts: decide.Facts) -> str:
-    policy = rules.for_guest(facts.name)
-    step = decide.opening(facts, policy)
-    ask = f"ask by {', then '.join(decide.methods(facts, policy))} within {policy.timeout:.0f} s"
-    words = {"ask": ask, "leave": "leave to libvirt-guests", "wait": "wait: it is going down already", "wake": "wake"}
-    after = "" if step == "leave" else f"; at the deadline: {', '.join(policy.on_timeout)}"
-    return words.get(step, step) + after + (f"; before {', '.join(policy.needs)}" if policy.needs else "")
+def _selection(options: argparse.Namespace) -> Selection:
+    return Selection(tuple(options.only), tuple(options.without))
 
 
 def restore(rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
     """Bring back what ran at the last stop and return the exit code; also cure a stale list of libvirt-guests."""
-    if not options.now and not stale.still_starting():
-        stale.move_aside(report)
+    from . import lastboot, stale  # noqa: PLC0415
+
+    if not options.now:
+        if not stale.still_starting():
+            stale.move_aside(report)
+        lastboot.look(rules, options.policy, options.state, report)
     code = _restore(rules, options, report, notifier)
     if not options.now:
         stale.wait_and_move(report)
@@ -95,15 +94,21 @@ def restore(rules: Policy, options: argparse.Namespace, report: Report, notifier
 
 
 def _restore(rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
+    from . import lastboot  # noqa: PLC0415
+    from .restore import Restore  # noqa: PLC0415
+    from .settle import settle, whether  # noqa: PLC0415
+
     store, this_boot = History(options.state), history.boot_id()
     found = store.latest()
     for text in store.complaints:
         report.warning(text)
+    if found and options.now:
+        found[1].restored = ""  # a boot that brought nothing back has not dealt with it for the admin
     if found is None or not found[1].pending():
         report.info("nothing to bring back")
         return 0
     path, latest = found
-    settle(latest, this_boot, report)
+    settle(latest, this_boot, report, lambda entry: lastboot.how_ended(entry, latest.started))
     what = whether(rules, latest, this_boot, options.now)
     if what == "ignore":
         latest.restored = history.now()

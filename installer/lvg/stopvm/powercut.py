@@ -1,0 +1,125 @@
+"""Guests that lost power, by what libvirt wrote of them: a start in the guest's log without an end.
+
+libvirt's QEMU driver notes each start of a guest in /var/log/libvirt/qemu/NAME.log ("starting up libvirt version")
+and each end ("shutting down, reason=..."), a crash and a save among them. Whatever takes the power away, from the
+host or from libvirtd and QEMU together, leaves the start without an end. Times there are UTC; two runs are told
+apart by the text of their start, so that a wrong clock does no harm.
+
+Limits: a log whose start was rotated away (gzipped, or more than _TAIL bytes ago) tells nothing.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LOGS = "var/log/libvirt/qemu"
+DEFINITIONS = "etc/libvirt/qemu"
+_PIDS = "run/libvirt/qemu"
+_TAIL = 2 << 20  # bytes of each file that are read; virtlogd starts a new file after as many
+_ROTATED = ("", ".0", ".1", ".2")  # virtlogd counts from 0, logrotate from 1, and gzips from 2 on
+_WORDS = re.compile(
+    rb"^(\d{4}-\d\d-\d\d \S+): (?:(starting up) libvirt version|shutting down, reason=(\w+))", re.MULTILINE
+)
+_ENDED = {"": "cut", "shutdown": "clean", "saved": "saved", "destroyed": "destroyed", "migrated": "moved"}
+_UUID = re.compile(r"<uuid>([0-9a-fA-F-]{36})</uuid>")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a guest. `began`: libvirt's time of it, "" = not in the log; `reason` of its end, "" = it has none."""
+
+    began: str
+    reason: str = ""
+
+
+def runs(log: bytes) -> list[Run]:
+    """Return the runs that a log tells of, oldest first; pure."""
+    found: list[Run] = []
+    for when, start, reason in _WORDS.findall(log):
+        if start:
+            found.append(Run(when.decode(errors="replace")))
+        elif found and not found[-1].reason:
+            found[-1] = Run(found[-1].began, reason.decode())
+        else:
+            found.append(Run("", reason.decode()))
+    return found
+
+
+def past(found: list[Run], active: bool) -> list[Run]:
+    """Return the runs that are over; of an active guest the last one is the present one."""
+    return found[:-1] if active and found and not found[-1].reason else found
+
+
+def cut_short(found: list[Run]) -> str:
+    """Return when the newest run began that has no end, "" if each has one."""
+    return next((run.began for run in reversed(found) if not run.reason), "")
+
+
+def ended(found: list[Run], running_at: str) -> str:
+    """Return how the last run ended, in which the guest was at a time (a log's text): a verdict, "moved" or "cut".
+
+    "" if that run began later, by the clock, or there is none.
+    """
+    if not found or found[-1].began > running_at + "~":  # sorts after every fraction of that second
+        return ""
+    return _ENDED.get(found[-1].reason, "lost")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which runs without an end are new: those that are not `known`, and began after a time that sorts like the log's.
+
+    `guests` has a later time for some of them.
+    """
+
+    known: Mapping[str, str]
+    after: str
+    guests: Mapping[str, str]
+
+    def holds(self, name: str, began: str) -> bool:
+        """True if the guest's run without an end is a new one."""
+        return began != self.known.get(name) and began > max(self.after, self.guests.get(name, ""))
+
+
+def log_time(record_time: str) -> str:
+    """Return the time of a record as it would stand in a log: "2026-11-23T06:00:00Z" is "2026-11-23 06:00:00" there."""
+    return record_time.replace("T", " ").removesuffix("Z")
+
+
+def read_log(name: str, root: Path) -> bytes:
+    """Return what is left of a guest's log, rotated parts first. Raises OSError unless there is none."""
+    base = root / LOGS / f"{name}.log"
+    there = [path for suffix in _ROTATED if (path := base.with_name(base.name + suffix)).is_file()]
+    return b"\n".join(_tail(path) for path in sorted(there, key=lambda path: path.stat().st_mtime))
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
+        return file.read(_TAIL)
+
+
+def logged(root: Path) -> list[str]:
+    """Return the names of the guests that have a log. Raises OSError."""
+    names = os.listdir(root / LOGS)  # noqa: PTH208  # a glob hides that a folder may not be read
+    return sorted(name.removesuffix(".log") for name in names if name.endswith(".log"))
+
+
+def active(root: Path) -> frozenset[str]:
+    """Return the names of the guests that run, by libvirt's pid files. Raises OSError if these cannot be read."""
+    try:
+        names = os.listdir(root / _PIDS)  # noqa: PTH208
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(name.removesuffix(".pid") for name in names if name.endswith(".pid"))
+
+
+def defined_uuid(name: str, root: Path) -> str:
+    """Return the UUID of a guest that is defined, "" of a transient one (libvirt keeps definitions in files)."""
+    try:
+        found = _UUID.search((root / DEFINITIONS / f"{name}.xml").read_text(errors="replace"))
+    except OSError:
+        return ""
+    return found[1] if found else ""

@@ -1,0 +1,153 @@
+"""libvirtd is gone, dies or hangs when the host goes down, or is stopped with us: QEMU itself is asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from guests import Guest, define, mark, serial, start, wait_alive
+from install import copy_checkout, lvg_install
+from machine import Machine
+
+UNIT = "graceful-shutdown"
+SOCKETS = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
+PROFILE = """
+extends = "graceful"
+
+[stopvm]
+resend = 6
+
+[[guest]]
+match = "slow"
+needs = ["nas"]
+"""
+
+
+def _install(machine: Machine) -> None:
+    (machine.root / "srv/rescue.toml").write_text(PROFILE)
+    lvg_install(machine, "--profile", "/srv/rescue.toml")
+
+
+def _last_stop(machine: Machine) -> dict[str, Any]:
+    newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))
+    return json.loads(newest.read_text())
+
+
+def _by(machine: Machine) -> dict[str, str]:
+    """The method by which each guest of the last stop ended cleanly; all of them did, unless they were saved."""
+    record = _last_stop(machine)
+    assert {guest["verdict"] for guest in record["guests"] if guest["method"] != "save"} == {"clean"}
+    assert record["exit_code"] == 0
+    return {guest["name"]: guest["method"] for guest in record["guests"]}
+
+
+def _ended(machine: Machine, ids: dict[str, str]) -> None:
+    for name, boot_id in ids.items():
+        assert boot_id in serial(machine, name).ended, f"{name} did not end by itself"
+
+
+def _daemon(machine: Machine) -> str:
+    return machine.run(["systemctl", "show", "-P", "MainPID", "libvirtd"]).stdout.strip()
+
+
+def _begin_a_save(machine: Machine, name: str) -> None:
+    """Begin a save that cannot end: nobody reads the pipe that it goes into. It pauses the guest."""
+    machine.run("mkfifo /srv/pipe; setsid sh -c 'exec sleep 600 </srv/pipe' >/dev/null 2>&1 &")
+    machine.run(f"setsid virsh save {name} /srv/pipe >/dev/null 2>&1 &")
+    state = ["virsh", "domstate", name]
+    machine.wait_for(lambda: machine.run(state).stdout.strip() == "paused", 30, "the save to begin")
+
+
+def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine) -> None:
+    drop_in = bare.root / "etc/systemd/system/libvirtd.service.d/no-restart.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nRestart=no\n")
+    copy_checkout(bare.root)
+    bare.boot()
+    guests = [Guest("plain"), Guest("second", presses=2), Guest("agent", agent=True, deaf=True), Guest("paused")]
+    guests += [Guest("saving"), Guest("again"), Guest("slow", shutdown=6), Guest("nas")]
+    define(bare, *guests)
+    ids = start(bare, *(guest.name for guest in guests))
+    _install(bare)
+    bare.run("virsh -q suspend paused; virsh -q set-lifecycle-action again poweroff restart --live")
+    _begin_a_save(bare, "saving")
+    bare.run(f"systemctl stop {SOCKETS}; kill -KILL {_daemon(bare)}")
+    bare.poweroff()
+    _ended(bare, ids)
+    assert set(_by(bare).values()) == {"qmp"}
+    assert (serial(bare, "second").presses, serial(bare, "agent").agent_asked) == (2, 1)
+    assert "QEMU itself is asked" in bare.journal("-u", UNIT)
+
+    drop_in.unlink()
+    marks = {name: mark(bare, name) for name in ids if name != "paused"}
+    bare.boot()
+    back = {name: wait_alive(bare, name, since) for name, since in marks.items()}
+    daemon = _daemon(bare)
+    bare.begin_poweroff()
+    bare.wait_for(lambda: serial(bare, "slow", marks["slow"]).presses, 60, "stopvm to ask the guests")
+    bare.run(["kill", "-KILL", daemon])
+    bare.wait_off()
+    _ended(bare, back)
+    by = _by(bare)
+    assert (by["slow"], by["nas"], by["second"]) == ("qmp", "qmp", "qmp")
+    assert serial(bare, "nas", marks["nas"]).presses == 1, "asked once those that need it were down"
+
+
+def test_a_libvirtd_that_hangs_is_killed_and_its_guests_end_cleanly(host: Machine) -> None:
+    guests = (Guest("plain"), Guest("second", presses=2), Guest("third", presses=2))
+    define(host, *guests)
+    ids = start(host, *(guest.name for guest in guests))
+    _install(host)
+    host.run(["kill", "-STOP", _daemon(host)])
+    host.poweroff(seconds=150)
+    _ended(host, ids)
+    assert set(_by(host).values()) == {"qmp"}
+    assert "is killed" in host.journal("-u", UNIT, "-p", "err")
+
+    marks = {name: mark(host, name) for name in ids}
+    host.boot()
+    back = {name: wait_alive(host, name, since) for name, since in marks.items()}
+    daemon = _daemon(host)
+    host.begin_poweroff()
+    host.wait_for(lambda: serial(host, "second", marks["second"]).presses, 60, "stopvm to ask the guests")
+    host.run(["kill", "-STOP", daemon])
+    host.wait_off(150)
+    _ended(host, back)
+    by = _by(host)
+    assert (by["second"], by["third"]) == ("qmp", "qmp")
+
+
+def test_rescue_mode_and_a_soft_reboot(host: Machine, release: str) -> None:
+    define(host, Guest("plain"), Guest("second", presses=2))
+    ids = start(host, "plain", "second")
+    _install(host)
+    if release != "bookworm":  # systemd 254 is the first to have it
+        host.run("systemctl soft-reboot --no-block")
+        host.wait_for(lambda: len(serial(host, "second").ended) == 1, 60, "the guests to end")
+        host.wait_for(lambda: host.state() == "running", 60, "the host to be up again")
+        _ended(host, ids)
+        _by(host)
+        host.run("virsh -q start plain; virsh -q start second", check=False)
+        ids = {name: wait_alive(host, name) for name in ids}
+    host.run("systemctl isolate rescue.target --no-block")
+    host.wait_for(lambda: host.run("systemctl is-active libvirtd", check=False).returncode, 60, "libvirtd to be gone")
+    for name in ids:
+        assert wait_alive(host, name) == ids[name], "guests run on"
+    host.poweroff()
+    _ended(host, ids)
+    assert set(_by(host).values()) == {"qmp"}
+
+
+def test_without_machined_guests_have_no_scopes_to_keep_libvirtd(bare: Machine) -> None:
+    (bare.root / "etc/systemd/system/systemd-machined.service").symlink_to("/dev/null")
+    (bare.root / "usr/share/dbus-1/system-services/org.freedesktop.machine1.service").unlink()
+    copy_checkout(bare.root)
+    bare.boot()
+    define(bare, Guest("plain"), Guest("second", presses=2), Guest("agent", agent=True, deaf=True), Guest("paused"))
+    ids = start(bare, "plain", "second", "agent", "paused")
+    assert "scope" not in bare.run("systemctl list-units 'machine-qemu*' --all --no-legend --plain").stdout
+    _install(bare)
+    bare.run("virsh -q suspend paused")
+    bare.poweroff()
+    by = _by(bare)  # libvirt may have saved the paused one before it went
+    _ended(bare, {name: boot_id for name, boot_id in ids.items() if by[name] != "save"})
