@@ -176,7 +176,9 @@ def test_the_guests_log_is_believed(play, act, host, qemu):
     assert (played.verdicts, played.code) == ({"g": "clean"}, 0)
 
 
-def test_a_guest_that_is_still_up_is_not_judged(play, act, host, qemu):
+def test_a_guest_that_is_still_up_is_not_judged(play, act, host, qemu, monkeypatch):
+    monkeypatch.setattr("lvg.stopvm.guest._PUT_AWAY_AFTER", 0.2)
+
     def ends(session, name):
         session.tell("g", "finished")
         session.lose()
