@@ -123,7 +123,11 @@ def _lost_edits(
 ) -> tuple[str, ...]:
     """Return the paths whose edits an undo would lose: edited since, or in between two applies."""
     expected = leftovers(checkpoints)
-    lost = [path for path in targets if path != GUEST_LIST and now[path].digest != expected[path]]
+    lost = [
+        path
+        for path in targets
+        if path != GUEST_LIST and now[path].digest not in (expected[path], targets[path].digest)
+    ]
     between = [path for path in edited_between(checkpoints) if path not in (RECORD, GUEST_LIST)]
     return tuple(dict.fromkeys(path for path in (*lost, *between) if path in targets))
 

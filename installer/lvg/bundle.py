@@ -23,6 +23,7 @@ _COMMENT = """\
 # stopvm stops the guests of this host cleanly when the host goes down. This file is a Python zipapp.
 # Stop guests by hand: stopvm stop --now
 # Undo without lvg: systemctl disable graceful-shutdown.service graceful-restore.service; rm this file
+# (a package's /usr/bin/stopvm: remove the package lvg)
 """
 _PACKAGE_FOLDERS = (
     "/usr/lib/python3/dist-packages",

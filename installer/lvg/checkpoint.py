@@ -119,12 +119,15 @@ def leftovers(checkpoints: tuple[Checkpoint, ...]) -> dict[str, str]:
 
 
 def edited_between(checkpoints: tuple[Checkpoint, ...]) -> tuple[str, ...]:
-    """Return paths that somebody edited between two applies: an undo loses that edit."""
-    last: dict[str, str] = {}
+    """Return paths that somebody edited between two applies: an undo loses that edit.
+
+    An edit that made of a path what an undo makes of it is not lost: a drop-in that went with its package, say.
+    """
+    first, last = originals(checkpoints), dict[str, str]()
     found = []
     for checkpoint in checkpoints:
         for entry in checkpoint.entries:
-            if last.get(entry.path, entry.before.digest) != entry.before.digest:
+            if entry.before.digest not in (last.get(entry.path, entry.before.digest), first[entry.path].digest):
                 found.append(entry.path)
             last[entry.path] = entry.after
     return tuple(dict.fromkeys(found))

@@ -7,6 +7,8 @@ that each one avoids.
 
 from collections.abc import Mapping, Sequence
 
+from lvg.layout import PACKAGED_PROGRAM
+
 SHUTDOWN = "graceful-shutdown.service"
 RESTORE = "graceful-restore.service"
 GUESTS = "libvirt-guests.service"
@@ -94,7 +96,8 @@ def graceful_shutdown(program: str) -> str:
     header = _header(
         "Stops the guests of this host cleanly when the host goes down, and does nothing at any other time.",
         "libvirt-guests.service is stopped after it and takes what is left.",
-        undo=f"systemctl disable {SHUTDOWN}; rm this file; systemctl daemon-reload (libvirt-guests then works alone)",
+        undo=f"systemctl disable {SHUTDOWN}; {_away(program)}; systemctl daemon-reload"
+        " (libvirt-guests then works alone)",
     )
     return f"""\
 {header}
@@ -140,7 +143,7 @@ def graceful_restore(program: str) -> str:
     """
     header = _header(
         "Brings back, after a boot, the guests that ran when the host went down, if the profile says so.",
-        undo=f"systemctl disable {RESTORE}; rm this file; systemctl daemon-reload",
+        undo=f"systemctl disable {RESTORE}; {_away(program)}; systemctl daemon-reload",
     )
     return f"""\
 {header}
@@ -218,6 +221,10 @@ def _header(*does: str, undo: str = "rm this file; systemctl daemon-reload") -> 
     """Return the comment that every file of ours begins with; control characters cannot break out of it."""
     lines = ["Installed by lvg-install", *does, "Stop guests by hand: stopvm stop --now", f"Undo without lvg: {undo}"]
     return "\n".join("# " + "".join(char if char.isprintable() else "?" for char in line) for line in lines)
+
+
+def _away(program: str) -> str:
+    return "remove the package lvg" if program == PACKAGED_PROGRAM else "rm this file"
 
 
 def _has_host_commands(policy: Mapping[str, object]) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,12 +181,13 @@ def test_a_symlinked_config_is_followed_not_replaced(debian: Any) -> None:
     real = debian.put("/srv/guests.conf", debian.config.read_bytes(), 0o640)
     debian.config.unlink()
     debian.config.symlink_to("/srv/guests.conf")
-    os.chown(real, 12, 34)
+    owner = (12, 34) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(real, *owner)
     assert debian.install("--profile", "graceful").code == 0
     assert debian.config.is_symlink()
     assert sourced(real) == WANTED
     found = real.stat()
-    assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o640, 12, 34)
+    assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o640, *owner)
 
 
 def test_extended_attributes_are_kept(debian: Any) -> None:
@@ -230,3 +232,19 @@ def test_status_where_nothing_is_applied(debian: Any) -> None:
     done = debian.run("lvg", "status", "--json")
     assert (done.code, json.loads(done.out)["state"]) == (6, "none")
     assert debian.run("lvg", "remove").code == 6
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["undone", "applied again, then undone"])
+def test_what_went_with_the_package_is_no_edit(debian: Any, again: bool) -> None:
+    before = debian.tree()
+    debian.install("--profile", "graceful")
+    there = set(debian.tree())
+    script = Path(__file__).resolve().parents[2] / "pkg/before-removal"
+    subprocess.run([script], env={"DPKG_ROOT": str(debian.root), "PATH": os.defpath}, check=True)
+    assert {Path(name).name for name in there - set(debian.tree()) if ".d/" in name} == {"50-lvg.conf"}
+    if again:
+        assert debian.install("--profile", "graceful").code == 0
+        assert debian.run("lvg", "status").code == 0
+    done = debian.run("lvg", "remove")
+    assert done.code == 0, done.err
+    assert debian.tree() == before

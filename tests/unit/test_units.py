@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,10 @@ def test_commands_do_not_open_the_restore_unit() -> None:
 def test_a_hostile_uri_stays_in_its_comment() -> None:
     text = units.lift_dropin({"uris": ["qemu+tcp://h/\nExecStop=/bin/evil"]})
     assert not [line for line in text.splitlines() if line.startswith("ExecStop")]
+
+
+@pytest.mark.parametrize("make", [units.graceful_shutdown, units.graceful_restore])
+def test_a_unit_says_how_to_get_rid_of_it(make: Callable[[str], str]) -> None:
+    for program, words in (("/usr/local/bin/stopvm", "rm this file"), ("/usr/bin/stopvm", "remove the package lvg")):
+        (line,) = [line for line in make(program).splitlines() if line.startswith("# Undo without lvg: ")]
+        assert f"; {words}; systemctl daemon-reload" in line

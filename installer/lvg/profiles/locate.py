@@ -109,9 +109,18 @@ def _base(document: Document, root: Root) -> Source:
     raise UsageError(f'{document.where("extends")}: extends = "{wish}" is a path.', "Extend a profile by its name.")
 
 
+def _is_there(path: Path) -> bool:
+    """True if there is a file. Raises OSError where that cannot be known: Path.exists hides it since Python 3.14."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _callers(path: Path, label: str) -> Source:
     try:
-        if path.exists():
+        if _is_there(path):
             return Source("caller", path.stem, label, path.resolve())
     except OSError as error:
         raise LvgError(f"{label} cannot be read: {error.strerror}.", "Check the path and its owner.") from None
@@ -123,7 +132,7 @@ def _local(name: str, root: Root) -> Source | None:
     inside = f"{LOCAL_FOLDER}/{name}.toml"
     try:
         path = root.real(inside)
-        return Source("local", name, inside, path) if path.exists() else None
+        return Source("local", name, inside, path) if _is_there(path) else None
     except OSError as error:
         raise LvgError(f"{inside} cannot be read: {error.strerror}.", "Check the name, or run as root.") from None
 
