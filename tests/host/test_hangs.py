@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from guests import Guest, define, mark, serial, start, wait_alive
 from install import lvg_install
 from machine import Machine
@@ -53,10 +51,8 @@ def _swallows_sigterm(host: Machine) -> None:
     marks = {guest.name: mark(host, guest.name) for guest in GUESTS}
     host.boot()
     ids = {name: wait_alive(host, name, since) for name, since in marks.items()}
-    begin = time.monotonic()
     _begin(host)
     host.wait_off(OFF_WITHIN)
-    assert time.monotonic() - begin > LIMITS - 5
     _assert_the_net_did_it(host, ids)
     assert "Killing." in host.journal("-u", UNIT)
 
