@@ -90,6 +90,8 @@ def is_local_qemu(uri: str, root: Path = Path("/")) -> bool:
 
 
 def _default_is_set(root: Path) -> bool:
+    if root == Path("/") and os.geteuid() != 0:
+        return True  # to that user's own session driver, or by a libvirt.conf in their home
     if any(os.environ.get(key) for key in ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI")):
         return True
     try:
