@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from machine import Machine
 
@@ -31,6 +33,12 @@ def lvg_install(machine: Machine, *args: str, check: bool = True) -> subprocess.
 
 def lvg(machine: Machine, *args: str, check: bool = True) -> subprocess.CompletedProcess:
     return machine.run([f"/{TARGET}/bin/lvg", *args], check=check)
+
+
+def last_stop(machine: Machine) -> dict[str, Any]:
+    """The newest record in stopvm's history."""
+    newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))
+    return json.loads(newest.read_text())
 
 
 def picture(machine: Machine, *folders: str) -> dict[str, tuple[str, int, bytes]]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from guests import Guest, define, mark, serial, start, wait_alive
-from install import lvg_install
+from install import last_stop, lvg_install
 from machine import Machine
 
 # Kills libvirtd when the guest has shut down and libvirtd is about to end its QEMU, and ends that QEMU if libvirtd
@@ -39,11 +36,6 @@ def _pid(machine: Machine, name: str) -> str:
     return machine.run(["cat", f"/run/libvirt/qemu/{name}.pid"]).stdout.strip()
 
 
-def _last_stop(machine: Machine) -> dict[str, Any]:
-    newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))
-    return json.loads(newest.read_text())
-
-
 def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
     define(host, Guest("one"))
     ids = start(host, "one")
@@ -54,8 +46,8 @@ def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
     host.wait_for((host.root / "srv/killer.ready").exists, 20, "the killer to listen")
     host.poweroff()
     assert serial(host, "one").ended == [ids["one"]]
-    (guest,) = _last_stop(host)["guests"]
-    assert (guest["verdict"], _last_stop(host)["exit_code"]) == ("clean", 0)
+    (guest,) = last_stop(host)["guests"]
+    assert (guest["verdict"], last_stop(host)["exit_code"]) == ("clean", 0)
     assert "libvirtd.service: Main process exited, code=killed, status=9/KILL" in host.journal("-u", "libvirtd")
 
 
@@ -70,8 +62,8 @@ def test_a_guest_whose_qemu_was_killed_is_lost_and_comes_back(host: Machine) -> 
     host.wait_off()
     assert serial(host, "other").ended == [ids["other"]]
     assert not serial(host, "killed").ended
-    verdicts = {guest["name"]: guest["verdict"] for guest in _last_stop(host)["guests"]}
-    assert (verdicts, _last_stop(host)["exit_code"]) == ({"killed": "lost", "other": "clean"}, 2)
+    verdicts = {guest["name"]: guest["verdict"] for guest in last_stop(host)["guests"]}
+    assert (verdicts, last_stop(host)["exit_code"]) == ({"killed": "lost", "other": "clean"}, 2)
     marks = {name: mark(host, name) for name in ids}
     host.boot()
     for name, since in marks.items():
@@ -88,7 +80,7 @@ def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
     host.wait_for(lambda: serial(host, "one").presses, 30, "stopvm to ask the guest")
     host.run(["kill", "-KILL", pid])
     host.wait_off()
-    assert [guest["verdict"] for guest in _last_stop(host)["guests"]] == ["lost"]
+    assert [guest["verdict"] for guest in last_stop(host)["guests"]] == ["lost"]
     since = mark(host, "one")
     host.boot()
     wait_alive(host, "one", since)

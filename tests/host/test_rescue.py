@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from guests import Guest, define, mark, serial, start, wait_alive
-from install import copy_checkout, lvg_install
+from install import copy_checkout, last_stop, lvg_install
 from machine import Machine
 
 UNIT = "graceful-shutdown"
@@ -28,14 +25,9 @@ def _install(machine: Machine) -> None:
     lvg_install(machine, "--profile", "/srv/rescue.toml")
 
 
-def _last_stop(machine: Machine) -> dict[str, Any]:
-    newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))
-    return json.loads(newest.read_text())
-
-
 def _by(machine: Machine) -> dict[str, str]:
     """The method by which each guest of the last stop ended cleanly; all of them did, unless they were saved."""
-    record = _last_stop(machine)
+    record = last_stop(machine)
     assert {guest["verdict"] for guest in record["guests"] if guest["method"] != "save"} == {"clean"}
     assert record["exit_code"] == 0
     return {guest["name"]: guest["method"] for guest in record["guests"]}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from guests import Guest, define, disk_is_clean, mark, serial, start, wait_alive
-from install import lvg_install
+from install import last_stop, lvg_install
 from machine import Machine
 
 # Whoever reads the dump is slow, so that it is still at work when the guests are stopped.
@@ -17,11 +15,6 @@ PULL = """\
 <domainbackup mode='pull'><server transport='unix' socket='/var/lib/libvirt/qemu/{name}.nbd'/></domainbackup>
 """
 SAVES = "/var/lib/libvirt/qemu/save"
-
-
-def _last_stop(machine: Machine) -> dict[str, Any]:
-    newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))
-    return json.loads(newest.read_text())
 
 
 def _definition(machine: Machine, guest: Guest, on_poweroff: str) -> None:
@@ -59,7 +52,7 @@ def test_guests_that_are_held_or_would_start_again(host: Machine) -> None:
     _dump_slowly(host, "dumped", seconds=10)
 
     host.poweroff()
-    record = _last_stop(host)
+    record = last_stop(host)
     guests = {guest["name"]: guest for guest in record["guests"]}
     for name in (*plain, "again"):
         assert serial(host, name).ended == [ids[name]], host.journal("-u", "graceful-shutdown")
