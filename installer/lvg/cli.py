@@ -126,6 +126,54 @@ def status(root: Optional[str] = _ROOT, as_json: bool = _JSON, quiet: bool = _QU
 
 
 @app.command()
+def doctor(as_json: bool = _JSON, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
+    """Say whether the guests would end cleanly if this host went down now. Exit 0: yes, or warnings; 9: a failure."""
+    from lvg.commands.doctor import doctor as body  # noqa: PLC0415 - libvirt and Rich are not loaded for other verbs
+
+    raise typer.Exit(commands.speaking("lvg doctor", verbose, lambda: body(as_json, quiet, verbose)))
+
+
+@app.command()
+def plan(
+    ups: Optional[float] = typer.Option(None, "--ups", metavar="SECONDS", help="How long the UPS lasts."),
+    svg: str = typer.Option("", "--svg", metavar="FILE", help="Write the picture to FILE."),
+    as_json: bool = _JSON,
+    verbose: bool = _VERBOSE,
+) -> None:
+    """Show the next shutdown and the next boot before they happen. Exit 9: the worst case takes too long."""
+    from lvg.commands.plan import plan as body  # noqa: PLC0415 - see above
+
+    raise typer.Exit(commands.speaking("lvg plan", verbose, lambda: body(ups, svg, as_json, verbose)))
+
+
+@app.command()
+def rehearse(
+    guests: List[str] = typer.Argument(..., metavar="GUEST...", help="The guests to stop and start, by name."),  # noqa: UP006
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+    verbose: bool = _VERBOSE,
+) -> None:
+    """Stop these guests now as a shutdown of the host would, start them again, and say how long it took."""
+    from lvg.commands.rehearse import rehearse as body  # noqa: PLC0415 - see above
+
+    raise typer.Exit(commands.speaking("lvg rehearse", verbose, lambda: body(tuple(guests), yes)))
+
+
+@app.command()
+def report(
+    last: int = typer.Option(1, "--last", metavar="N", help="Show the last N shutdowns."),
+    record: str = typer.Option("", "--id", metavar="ID", help="Show this one; `lvg report --json` has the ids."),
+    svg: str = typer.Option("", "--svg", metavar="FILE", help="Write the picture to FILE."),
+    root: Optional[str] = _ROOT,
+    as_json: bool = _JSON,
+    verbose: bool = _VERBOSE,
+) -> None:
+    """Show the last shutdowns: when, how long, and what became of each guest."""
+    from lvg.commands.report import report as body  # noqa: PLC0415 - see above
+
+    raise typer.Exit(commands.speaking("lvg report", verbose, lambda: body(last, record, svg, root, as_json)))
+
+
+@app.command()
 def rollback(root: Optional[str] = _ROOT, force: bool = _FORCE, quiet: bool = _QUIET, verbose: bool = _VERBOSE) -> None:
     """Undo the last apply: every byte and link is what it was before it. Nothing is stopped."""
     body = lambda: commands.undo(root, force, quiet, everything=False)  # noqa: E731

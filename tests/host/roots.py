@@ -44,7 +44,7 @@ HOST_PACKAGES = [
     "qemu-system-x86",
     "python3-libvirt",
 ]
-LVG_PACKAGES = ["python3-typer", "python3-distro", "python3-packaging"]
+LVG_PACKAGES = ["python3-typer", "python3-rich", "python3-distro", "python3-packaging"]
 SLIM = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man", "info")]
 GUEST_PACKAGES = ["linux-image-cloud-amd64", "busybox-static", "qemu-guest-agent"]
 GUEST_FILES = tuple(f"guest/{name}" for name in ("init", "temper", "power-button", "shutdown", "go-down"))

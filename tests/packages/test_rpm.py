@@ -149,7 +149,7 @@ def required(home: Path, *defines: str) -> set[str]:
 def test_the_spec_names_what_each_family_calls_its_packages(tmp_path: Path) -> None:
     common = {"libvirt-client", "libvirt-daemon-common", "systemd"}
     assert required(tmp_path, "fedora 43") == {*common, "python3-libvirt"}
-    modules = {"python3-distro", "python3-packaging", "python3-typer"}
+    modules = {"python3-distro", "python3-packaging", "python3-rich", "python3-typer"}
     assert required(tmp_path, "suse_version 1699") == {*common, *modules, "python3-libvirt-python"}
 
 

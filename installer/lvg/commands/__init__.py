@@ -10,8 +10,8 @@ from lvg.changes import Changes, Wish, compute
 from lvg.console import need_root, out, prepare_streams, root_of, say, speaking, tell
 from lvg.errors import DriftError, NothingAppliedError, RefusedError, UsageError
 from lvg.files import Root
-from lvg.lastshutdown import last_shutdown
 from lvg.profiles import Profile
+from lvg.shutdowns import last_shutdown
 from lvg.survey import Survey, survey
 from lvg.units import GUESTS
 

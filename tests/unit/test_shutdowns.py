@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lvg.files import Root
-from lvg.lastshutdown import last_shutdown, verdicts
 from lvg.layout import HISTORY_DIR
+from lvg.shutdowns import last_shutdown, verdicts
 
 GUESTS = [
     {"verdict": "clean"},

@@ -1,0 +1,5 @@
+"""Guests: what libvirt, and the guests' agents, say of those that run. Nothing is asked that changes anything."""
+
+from lvg.guests.facts import Answer, Guest
+
+__all__ = ["Answer", "Guest"]
