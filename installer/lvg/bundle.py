@@ -4,12 +4,17 @@ It lives on when the virtual environment that installed it is gone, and it is th
 time it is made, so that it can be compared with what lies on a host.
 """
 
+import importlib.util
 import io
+import marshal
 import os
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path, PurePosixPath
+from types import CodeType
 
 from lvg.errors import LvgError
 from lvg.files import Root
@@ -18,6 +23,8 @@ INTERPRETER = "/usr/bin/python3"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold
 _SOURCE = Path(__file__).parent / "stopvm"
 _MAIN = b"from stopvm.__main__ import main\n\nmain()\n"
+_NEVER_COMPARED = 1  # in the flags of compiled code: it belongs to its source, so that nobody has to look (PEP 552)
+_NO_REFERENCES = 2  # version of marshal's format; later ones depend on what else refers to an object
 _COMMENT = """\
 # Installed by lvg-install
 # stopvm stops the guests of this host cleanly when the host goes down. This file is a Python zipapp.
@@ -55,8 +62,29 @@ def program(interpreter: str = INTERPRETER) -> bytes:
 
 
 def _modules() -> Iterator[tuple[str, bytes]]:
+    """Yield each module as source, for any Python, and compiled, which only the Python that runs here takes.
+
+    Compiling takes a third of the time that stopvm needs to start. Another Python passes the compiled ones over.
+    """
     for path in sorted(_SOURCE.rglob("*.py")):
-        yield str(PurePosixPath("stopvm", path.relative_to(_SOURCE).as_posix())), path.read_bytes()
+        name, source = str(PurePosixPath("stopvm", path.relative_to(_SOURCE).as_posix())), path.read_bytes()
+        yield name, source
+        yield f"{name}c", _compiled(path, name, source)
+
+
+def _compiled(path: Path, name: str, source: bytes) -> bytes:
+    """Return a compiled module, from Python's own cache if it is there. Without docstrings it would be other bytes."""
+    module = f"lvg.stopvm.{path.stem}"
+    cached = None if sys.flags.optimize else SourceFileLoader(module, str(path)).get_code(module)
+    code = cached or compile(source, name, "exec", dont_inherit=True, optimize=0)
+    head = importlib.util.MAGIC_NUMBER + _NEVER_COMPARED.to_bytes(4, "little") + importlib.util.source_hash(source)
+    return head + marshal.dumps(_as_file(code, name), _NO_REFERENCES)
+
+
+def _as_file(code: CodeType, name: str) -> CodeType:
+    """Return code, and all code in it, that says it comes from file `name`, wherever it was compiled."""
+    inner = (_as_file(each, name) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.replace(co_filename=name, co_consts=tuple(inner))
 
 
 def interpreter_has_libvirt(root: Root, interpreter: str = INTERPRETER) -> bool:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lvg.stopvm import inorder, policy
-from lvg.stopvm.calls import Calls
+from lvg.stopvm.calls import Calls, CallTimeoutError
 from lvg.stopvm.history import History, Record
 from lvg.stopvm.keeper import Keeper
 from lvg.stopvm.notify import Notifier
@@ -45,16 +45,63 @@ def test_a_press_does_not_queue_behind_agents_that_hang():
     assert asyncio.run(asyncio.wait_for(run(), 20)) == "pressed"
 
 
-def test_there_is_room_again_when_a_call_is_done():
+def test_there_is_room_again_when_calls_are_done():
     async def run():
         calls, release = Calls(1), threading.Event()
-        call = asyncio.ensure_future(calls.run(60, release.wait))
+        hanging = [asyncio.ensure_future(calls.run(60, release.wait)) for _ in range(100)]
         await asyncio.sleep(0)
         room = asyncio.ensure_future(calls.room())
         await asyncio.sleep(0.05)
         full = not room.done()
         release.set()
         await room
-        return full, await call
+        return full, await asyncio.gather(*hanging)
 
-    assert asyncio.run(asyncio.wait_for(run(), 10)) == (True, True)
+    assert asyncio.run(asyncio.wait_for(run(), 10)) == (True, [True] * 100)
+
+
+def test_every_caller_gets_its_own_result():
+    async def run():
+        calls = Calls()
+        return await asyncio.gather(*(calls.run(10, lambda n=n: n * n, quick=n % 2 == 0) for n in range(500)))
+
+    assert asyncio.run(run()) == [number * number for number in range(500)]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_calls_go_on_although_threads_are_stuck(quick):
+    async def run():
+        calls, release = Calls(4), threading.Event()
+        stuck = await asyncio.gather(
+            *(calls.run(0.05, release.wait, quick=quick) for _ in range(20)), return_exceptions=True
+        )
+        done = await calls.run(10, lambda: "done", quick=quick)
+        release.set()
+        return {type(error) for error in stuck}, done
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) == ({CallTimeoutError}, "done")
+
+
+def test_quick_calls_that_are_slow_get_more_threads():
+    async def run():
+        calls, together = Calls(), threading.Barrier(12)
+        return await asyncio.gather(*(calls.run(10, lambda: together.wait(10), quick=True) for _ in range(12)))
+
+    assert sorted(asyncio.run(asyncio.wait_for(run(), 20))) == list(range(12))
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_not_begun():
+    async def run():
+        calls, release, begun = Calls(1), threading.Event(), []
+        first = asyncio.ensure_future(calls.run(10, release.wait))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(calls.run(10, lambda: begun.append("second")))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second])
+        release.set()
+        await first
+        await calls.run(10, lambda: begun.append("third"))
+        return begun
+
+    assert asyncio.run(asyncio.wait_for(run(), 10)) == ["third"]

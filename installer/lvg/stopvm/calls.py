@@ -6,11 +6,16 @@ concurrent.futures waits for its threads at exit and never replaces a stuck one;
 import asyncio
 import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+_QUEUED = 64  # calls that may wait for a thread before there is no room
+_LOOK_AFTER = 0.05  # seconds; calls that take longer are slow, and those behind them get more threads
 
 
 class CallTimeoutError(Exception):
@@ -20,74 +25,135 @@ class CallTimeoutError(Exception):
 class Calls:
     """At most `slots` calls at once that are within their deadline; a thread that is stuck is given up.
 
-    `quick` of them are for calls that take no time of their own, which so never queue behind guest agents that hang.
+    There is a lane for `quick` calls, which take no time of their own: they never queue behind guest agents that hang.
     libvirtd has 20 threads for such calls (max_workers), so there is no use in more.
     """
 
     def __init__(self, slots: int = 16, quick: int = 4) -> None:
-        self._slots = asyncio.Semaphore(slots)
-        self._slow = asyncio.Semaphore(max(slots - quick, 1))
-        self._idle: list[_Worker] = []
+        slow = max(slots - quick, 1)
+        self._quick = _Lane(min(quick, slots), slots)
+        self._slow = _Lane(slow, slow)
 
     async def room(self) -> None:
-        """Return when a call would not have to wait for others."""
-        async with self._slots:
-            return
+        """Return when not many calls wait for others."""
+        await self._quick.room()
+        await self._slow.room()
 
     async def run(self, seconds: float, function: Callable[[], T], *, quick: bool = False) -> T:
         """Return what `function` returns, or raise what it raises; CallTimeoutError after `seconds`."""
-        if quick:
-            return await self._run(seconds, function)
-        async with self._slow:
-            return await self._run(seconds, function)
-
-    async def _run(self, seconds: float, function: Callable[[], T]) -> T:
-        async with self._slots:
-            worker = self._idle.pop() if self._idle else _Worker(self._idle.append)
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[T] = loop.create_future()
-            timer = loop.call_later(max(seconds, 0.01), _give_up, future, seconds)
-            worker.give(function, future)
-            try:
-                return await future
-            finally:
-                timer.cancel()
-                future.cancel()  # nobody waits for it any more
+        lane = self._quick if quick else self._slow
+        call = _Call(function, asyncio.get_running_loop().create_future(), max(seconds, 0.01))
+        lane.take(call)
+        try:
+            result: T = await call.future
+        finally:
+            lane.drop(call)
+        return result
 
 
-def _give_up(future: "asyncio.Future[T]", seconds: float) -> None:
-    if not future.done():
-        future.set_exception(CallTimeoutError(f"no answer from libvirt within {seconds:.0f} s"))
+@dataclass(eq=False, repr=False, slots=True)
+class _Call:
+    """One call. `began`: by the monotonic clock, 0 while it waits for a thread."""
+
+    function: Callable[[], Any]
+    future: "asyncio.Future[Any]"
+    seconds: float
+    began: float = 0.0
+    ended: bool = False
 
 
-class _Worker:
-    """A thread that does one call after another; it never keeps the program from ending."""
+class _Lane:
+    """Calls that share threads: `few` at first, up to `most` while they are slow. Used from one event loop at a time.
 
-    def __init__(self, idle: "Callable[[_Worker], None]") -> None:
-        self._idle = idle
-        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    A thread takes the next call by itself and tells of many results at once: a switch to the loop's thread and back
+    takes longer than a quick call does.
+    """
+
+    def __init__(self, few: int, most: int) -> None:
+        self._few, self._most = few, most
+        self._todo: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._open: dict[_Call, None] = {}
+        self._given_up: list[_Call] = []  # nobody waits for them any more, but threads may
+        self._threads = 0
+        self._done: deque[tuple[_Call, Any, Exception | None]] = deque()
+        self._told = False  # the loop knows that there are results
+        self._watched = False
+        self._space: asyncio.Future[None] | None = None
+
+    async def room(self) -> None:
+        """Return when not many calls wait for a thread."""
+        while len(self._open) >= self._most + _QUEUED:
+            self._space = self._space or asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._space])
+
+    def take(self, call: _Call) -> None:
+        """Put a call in the queue."""
+        self._open[call] = None
+        self._todo.put(call)
+        if self._at_hand() < min(self._few, len(self._open)):
+            self._start_thread()
+        if not self._watched:
+            self._watched = True
+            call.future.get_loop().call_later(min(call.seconds, _LOOK_AFTER), self._look)
+
+    def drop(self, call: _Call) -> None:
+        """Take a call out, finished or not; the thread that is still at it is given up."""
+        del self._open[call]
+        call.future.cancel()  # if it waits for a thread, none begins it any more
+        if call.began and not call.ended:
+            self._given_up.append(call)
+        if self._space and len(self._open) < self._most + _QUEUED:
+            self._space.set_result(None)
+            self._space = None
+
+    def _at_hand(self) -> int:
+        """Return how many threads there are but for those that are given up."""
+        self._given_up = [call for call in self._given_up if not call.ended]
+        return self._threads - len(self._given_up)
+
+    def _start_thread(self) -> None:
+        self._threads += 1
         threading.Thread(target=self._work, daemon=True).start()
+
+    def _look(self) -> None:
+        """Give up what takes too long, and start another thread if calls wait behind slow ones."""
+        now = time.monotonic()
+        for call in self._open:
+            if call.began and now - call.began >= call.seconds and not call.future.done():
+                call.future.set_exception(CallTimeoutError(f"no answer from libvirt within {call.seconds:.0f} s"))
+        began = [call for call in self._open if call.began]
+        waiting = len(began) < len(self._open)
+        if waiting and self._at_hand() < self._most and all(now - call.began >= _LOOK_AFTER for call in began):
+            self._start_thread()
+        self._watched = bool(self._open)
+        if self._watched:
+            due = min(call.began + call.seconds - now for call in began) if began and not waiting else _LOOK_AFTER
+            next(iter(self._open)).future.get_loop().call_later(max(due, 0.01), self._look)
 
     def _work(self) -> None:
         while True:
-            self._todo.get()()
+            call = self._todo.get()
+            if call.future.done():
+                continue
+            call.began = time.monotonic()
+            try:
+                outcome = (call, call.function(), None)
+            except Exception as error:
+                outcome = (call, None, error)
+            call.ended = True
+            self._done.append(outcome)
+            if not self._told:
+                self._told = True
+                with suppress(RuntimeError):  # the loop has ended meanwhile
+                    call.future.get_loop().call_soon_threadsafe(self._settle)
 
-    def give(self, function: Callable[[], T], future: "asyncio.Future[T]") -> None:
-        """Call `function` in the thread; its result goes to `future`, in the loop's thread."""
-        self._todo.put(lambda: self._do(function, future))
-
-    def _do(self, function: Callable[[], T], future: "asyncio.Future[T]") -> None:
-        def settle(put: Callable[[], None]) -> None:
-            self._idle(self)
-            if not future.done():
-                put()
-
-        put: Callable[[], None]
-        try:
-            result = function()
-            put = lambda: future.set_result(result)  # noqa: E731  # a value for `settle`, not a function to name
-        except Exception as error:
-            caught = error
-            put = lambda: future.set_exception(caught)  # noqa: E731
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            future.get_loop().call_soon_threadsafe(settle, put)
+    def _settle(self) -> None:
+        self._told = False  # before the first is taken: a result that comes now is told of again
+        while self._done:
+            call, result, error = self._done.popleft()
+            if call.future.done():
+                continue
+            if error:
+                call.future.set_exception(error)
+            else:
+                call.future.set_result(result)

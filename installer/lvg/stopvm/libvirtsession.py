@@ -38,6 +38,7 @@ class LibvirtSession:
         self.real = ""
         self._calls = calls
         self._connection: libvirt.virConnect = None
+        self._listening: libvirt.virConnect = None  # the same one, or another one for the news alone
         self._driver = ""
         self._handles: dict[str, libvirt.virDomain] = {}  # on the main connection, by UUID
         self._lost: Callable[[], None] = lambda: None  # tells that the connection is gone
@@ -46,7 +47,6 @@ class LibvirtSession:
 
     async def open(self, events: Events) -> None:
         """Connect (again) and listen. Raises UnreachableError."""
-        wire.start_events()
         self._handles = {}
         try:
             await self._calls.run(_QUICK, partial(self._open, events, asyncio.get_running_loop()))
@@ -54,13 +54,13 @@ class LibvirtSession:
             raise NoAnswerError(str(error)) from None
 
     def _open(self, events: Events, loop: asyncio.AbstractEventLoop) -> None:
-        connection = wire.connect(self.uri)
-        self._lost = listen(connection, self.uri, events, loop)
+        connection, listening = wire.connect_twice(self.uri)
+        self._lost = listen(listening, self.uri, events, loop)
         try:
             self._driver, self.real = connection.getType().lower(), connection.getURI()
         except libvirt.libvirtError as error:
             raise UnreachableError(wire.reason(error)) from None
-        self._connection = connection
+        self._connection, self._listening = connection, listening
 
     async def running(self) -> list[Facts]:
         """Return all active guests."""
@@ -178,7 +178,7 @@ class LibvirtSession:
         callback is never called (libvirt 9.0 and 11.3, measured).
         """
         with suppress(libvirt.libvirtError):
-            if not self._connection.isAlive():
+            if not (self._connection.isAlive() and self._listening.isAlive()):
                 self._lost()
 
     def _threads_own(self) -> "libvirt.virConnect":

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import hostdown
 from .calls import CallTimeoutError
@@ -15,8 +16,7 @@ _AGAIN_AFTER = 1.0  # seconds
 _PATIENCE = 3.0  # seconds that guests at one URI wait for the answers of the others
 
 
-@dataclass(frozen=True)
-class Reached:
+class Reached(NamedTuple):
     """The guests of one URI. `by_qemu`: libvirt is not there, and `session` talks to QEMU itself."""
 
     session: Session
@@ -24,7 +24,7 @@ class Reached:
     by_qemu: bool = False
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Opening:
     """Opens all connections at once; a URI that cannot be reached stops no other one."""
 

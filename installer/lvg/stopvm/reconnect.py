@@ -17,7 +17,7 @@ _RECONNECT_EVERY = 2.0  # seconds
 _JUDGED_WITHIN = 0.5  # seconds, on top of `grace`
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Reconnect:
     """One lost connection and its guests.
 

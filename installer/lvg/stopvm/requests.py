@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from .calls import CallTimeoutError
 from .decide import Facts
@@ -88,14 +89,23 @@ class Requests:
         return seconds > 0 and self._reachable.is_set() and not self.ending.gone.is_set()
 
     async def _done(self, request: Awaitable[None], seconds: float, until_gone: bool) -> None:
-        """Wait for a request. Raises what it fails with."""
-        task = asyncio.ensure_future(request)
-        ends = {task, self.ending.gone.future()} if until_gone else {task}
+        """Wait for a request, in this task: one more for each takes longer than a request. Raises what it raises."""
+        gone = self.ending.gone.future() if until_gone else asyncio.get_running_loop().create_future()
+        limit = asyncio.timeout(seconds)
+
+        def give_up(_: object) -> None:
+            with suppress(RuntimeError):  # the request was done in the same moment
+                limit.reschedule(0)
+
         try:
-            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and not self.ending.gone.is_set():
-                raise CallTimeoutError(f"no answer within {seconds:.0f} s")
-            if task.done():
-                task.result()
-        finally:
-            task.cancel()
+            async with limit:
+                gone.add_done_callback(give_up)
+                try:
+                    await request
+                finally:
+                    gone.remove_done_callback(give_up)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if not self.ending.gone.is_set():
+                raise CallTimeoutError(f"no answer within {seconds:.0f} s") from None

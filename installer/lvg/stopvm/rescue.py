@@ -57,7 +57,7 @@ def _is_daemon(status: Path) -> bool:
     return fields.get("Uid", "").split()[:1] == ["0"] and len(fields.get("NSpid", "").split()) < 2
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Rescue:
     """What is to be known for `choice`, and what follows from it.
 

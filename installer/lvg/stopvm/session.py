@@ -1,8 +1,7 @@
 """What stop and restore need of a connection to libvirt; tests have one without libvirt behind it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .decide import Facts
 from .policy import Command
@@ -24,8 +23,7 @@ class NoAgentError(LibvirtError):
     """The guest has no channel for a guest agent, so none will ever answer."""
 
 
-@dataclass(frozen=True)
-class Events:
+class Events(NamedTuple):
     """Whom to tell. Both are called in the asyncio loop's thread.
 
     `guest(uri, uuid, name, what)`: what is "started", "agent" (its guest agent came up), "finished" (it shut itself

@@ -27,7 +27,7 @@ from .session import Events, Session
 from .verdict import Verdict
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Stop:
     """One stop of all guests. `host_goes_down`: libvirt-guests and systemd's own limit come after us."""
 

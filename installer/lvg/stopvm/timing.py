@@ -1,7 +1,7 @@
 """How much time there is, and who may use it: pure functions. All times are seconds."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .policy import GuestPolicy, Policy
 
@@ -14,8 +14,7 @@ _SAVED_MIB = 50.0  # a second: a slow disk; a save that is quicker than planned 
 _SAVE_STARTS = 5.0  # seconds of a save before and after its writing
 
 
-@dataclass(frozen=True)
-class Saving:
+class Saving(NamedTuple):
     """A guest that could be saved when time runs short. `seconds`: how long that takes."""
 
     key: tuple[str, str]

@@ -4,8 +4,11 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from . import decide, history, hostdown, policy
 from .history import History
@@ -111,6 +114,18 @@ def _nothing(options: argparse.Namespace, rules: Policy, report: Report) -> int:
 
 def _with_loop(what: str, rules: Policy, options: argparse.Namespace, report: Report, notifier: Notifier) -> int:
     """Go on with asyncio and libvirt, which take a while to import."""
-    from . import work  # noqa: PLC0415
-
+    with _without_tls():
+        from . import work  # noqa: PLC0415
     return int(getattr(work, what)(rules, options, report, notifier))
+
+
+@contextmanager
+def _without_tls() -> Iterator[None]:
+    """Let nothing import TLS meanwhile: asyncio can do without it, and it takes a while to load."""
+    modules: dict[str, Any] = sys.modules  # None in it makes an import fail
+    modules.setdefault("ssl", None)
+    try:
+        yield
+    finally:
+        if modules["ssl"] is None:
+            del modules["ssl"]

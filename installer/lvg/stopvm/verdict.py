@@ -1,12 +1,11 @@
 """What came of one guest, and the time it had."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MOVED = "migration"  # the method of a guest that went to another host: it is not brought back here
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a guest. `wanted`: the policy asks for it, so nobody need be alarmed."""
 
     verdict: str
@@ -16,8 +15,7 @@ class Verdict:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Time:
+class Time(NamedTuple):
     """When to be done, on the loop's clock: the guest's wave, and everything."""
 
     wave: float

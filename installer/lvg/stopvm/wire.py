@@ -9,6 +9,7 @@ import re
 import threading
 from contextlib import suppress
 from functools import cache
+from urllib.parse import urlsplit
 
 import libvirt
 import libvirt_qemu
@@ -43,6 +44,21 @@ def connect(uri: str) -> "libvirt.virConnect":
         return libvirt.open(name or None)
     except libvirt.libvirtError as error:
         raise UnreachableError(reason(error)) from None
+
+
+def connect_twice(uri: str) -> tuple["libvirt.virConnect", "libvirt.virConnect"]:
+    """Open a connection for requests and one for news; of what is far away, or in this process, there is only one.
+
+    libvirt wakes its event loop twice for each request on a connection that the loop knows; the first one is made
+    before there is a loop. Raises UnreachableError.
+    """
+    near = uri == "default" or not urlsplit(uri).netloc
+    if not near:
+        start_events()
+    requests = connect(uri)
+    start_events()
+    alone = not near or requests.getURI().startswith("test:")
+    return requests, requests if alone else connect(uri)
 
 
 def find(connection: "libvirt.virConnect", guest: Facts) -> "libvirt.virDomain":
