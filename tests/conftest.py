@@ -6,44 +6,17 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from lvg import cli
+from lvg import cli, envfile
 from lvg.envfile.sandbox import Sandbox
 
-UNIT = """\
-[Unit]
-Description=libvirt guests suspend & resume service
-Wants=virt-guest-shutdown.target
-After=virt-guest-shutdown.target
-
-[Service]
-EnvironmentFile=-{config}
-ExecStart=/usr/lib/libvirt/libvirt-guests.sh start
-ExecStop=/usr/lib/libvirt/libvirt-guests.sh stop
-Type=oneshot
-RemainAfterExit=yes
-
-[Install]
-WantedBy=multi-user.target
-"""
-SCRIPT = """\
-#!/bin/sh
-URIS="default"
-ON_BOOT="start"
-ON_SHUTDOWN="suspend"
-SHUTDOWN_TIMEOUT=300
-PARALLEL_SHUTDOWN=0
-START_DELAY=0
-BYPASS_CACHE=0
-SYNC_TIME=0
-PERSISTENT_ONLY="default"
-test -f "{config}" && . "{config}"
-"""
+DATA = Path(__file__).parent / "data/libvirt-guests"
 STOCK = """\
 # URIs to check for running guests
 #URIS=default
@@ -87,12 +60,27 @@ class Done:
     err: str
 
 
+_sh_said = functools.cache(envfile.sh_values)
+
+
+@contextlib.contextmanager
+def _sh_asked_once() -> Iterator[None]:
+    """Let sh read each file only once in all runs: the same file means the same to it, and starting it takes time."""
+
+    def said(data: bytes, keys: Iterable[str]) -> dict[str, str | None]:
+        return dict(_sh_said(data, tuple(keys)))
+
+    users = (envfile, sys.modules["lvg.envfile.edit"])
+    with mock.patch.object(users[0], "sh_values", said), mock.patch.object(users[1], "sh_values", said):
+        yield
+
+
 def lvg(command: str, *words: str) -> Done:
     """Run a command of the checkout in this process: a new one for each would take most of the time."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = [command, *words]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _sh_asked_once():
             {"lvg": cli.main, "lvg-install": cli.main_install}[command]()
         code = 0
     except SystemExit as end:
@@ -143,9 +131,9 @@ def _debian(root: Path, config: str) -> None:
     for folder in (etc, *lib, "var/lib", "usr/local/bin"):
         (root / folder).mkdir(parents=True)
     (root / "usr/lib/systemd/systemd").touch()
-    (root / "usr/lib/systemd/system/libvirt-guests.service").write_text(UNIT.format(config=config))
+    for folder, name in (("systemd/system", "libvirt-guests.service"), ("libvirt", "libvirt-guests.sh")):
+        (root / "usr/lib" / folder / name).write_text((DATA / name).read_text().replace("@config@", config))
     (root / "usr/lib/systemd/system/virt-guest-shutdown.target").write_text("[Unit]\nDescription=guests\n")
-    (root / "usr/lib/libvirt/libvirt-guests.sh").write_text(SCRIPT.format(config=config))
     (root / "usr/lib/python3/dist-packages/libvirt.py").touch()
 
 

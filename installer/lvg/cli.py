@@ -148,7 +148,9 @@ def plan(
 
 @app.command()
 def rehearse(
-    guests: List[str] = typer.Argument(..., metavar="GUEST...", help="The guests to stop and start, by name."),  # noqa: UP006
+    guests: List[str] = typer.Argument(  # noqa: UP006, B008 - see above
+        ..., metavar="GUEST...", help="The guests to stop and start, by name."
+    ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
     verbose: bool = _VERBOSE,
 ) -> None:
@@ -159,7 +161,7 @@ def rehearse(
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0913, PLR0917 - one parameter for each option
     last: int = typer.Option(1, "--last", metavar="N", help="Show the last N shutdowns."),
     record: str = typer.Option("", "--id", metavar="ID", help="Show this one; `lvg report --json` has the ids."),
     svg: str = typer.Option("", "--svg", metavar="FILE", help="Write the picture to FILE."),

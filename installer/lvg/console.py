@@ -69,9 +69,9 @@ def root_of(folder: str | None) -> Root:
 
 
 def need_root(root: Root, todo: str = "Run it with sudo.") -> None:
-    """Raise NeedsRootError if the live host is to be changed by somebody else than root."""
+    """Raise NeedsRootError if somebody else than root asks for what only root may see or change on the live host."""
     if root.live and os.geteuid() != 0:
-        raise NeedsRootError("changing this host needs root", todo)
+        raise NeedsRootError("on the running host this needs root", todo)
 
 
 def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:

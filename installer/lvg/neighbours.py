@@ -1,12 +1,12 @@
-"""Who else acts on the guests: cluster managers, libvirt itself, an old list, a hand-made unit."""
+"""Who else acts on the guests: cluster managers, libvirt itself, an old list."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from lvg.detect import inits
 from lvg.files import Root
 from lvg.layout import GUEST_LIST
-from lvg.systemd import Unit, directives, running, unitfiles, units
+from lvg.systemd import Unit, running, unitfiles, units
 
 # The services that start and stop guests by their own rules, and the name to show for each.
 OWNER_UNITS: Mapping[str, str] = {
@@ -23,8 +23,6 @@ OWNER_UNITS: Mapping[str, str] = {
 }
 _AUTO_SHUTDOWN = ("auto_shutdown_try_save", "auto_shutdown_try_shutdown", "auto_shutdown_poweroff")
 _QEMU_CONF = "/etc/libvirt/qemu.conf"
-_SHUTDOWN_UNIT = "graceful-shutdown.service"
-_MARKER = "Installed by lvg-install"
 
 
 def other_owners(root: Root) -> tuple[str, ...]:
@@ -74,22 +72,3 @@ def stale_list(root: Root) -> tuple[str, ...]:
     While it lies there a stop does nothing, and a start boots every guest on it.
     """
     return tuple(line for line in (root.text(GUEST_LIST) or "").splitlines() if line.strip())
-
-
-def foreign_stop_unit(root: Root) -> tuple[str, tuple[str, ...]] | None:
-    """Return (path, its ExecStop= lines) of a graceful-shutdown.service that lvg did not write."""
-    path = "" if _is_masked(root, _SHUTDOWN_UNIT) else unitfiles.fragment(root, _SHUTDOWN_UNIT)
-    text = (root.text(path) or "") if path else ""
-    if not text or _is_ours(text.splitlines()):
-        return None
-    return path, tuple(directives(text, "Service", "ExecStop"))
-
-
-def _is_ours(lines: Iterable[str]) -> bool:
-    """True if the marker stands among the comments at the start."""
-    for line in lines:
-        if line.strip() and not line.lstrip().startswith("#"):
-            return False
-        if _MARKER in line:
-            return True
-    return False

@@ -4,18 +4,20 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from lvg.changes import Changes, Net
 from lvg.detect import Host
 from lvg.documents import diff_of
+from lvg.outcomes import last_line
 from lvg.profiles import Profile, explain
 from lvg.record import Record
+from lvg.shutdowns import Past
 from lvg.systemd import Unit
 from lvg.verify import Row
 
 _GREEN, _RED, _CYAN, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
+_COLUMNS = 80
 _PATH_WIDTH = 32
 _SHUTDOWN = {
     "shutdown": "asks every guest to shut down",
@@ -161,13 +163,18 @@ def profile_lines(profile: Profile) -> list[str]:
     return lines
 
 
+def _folded(head: str, rest: str, indent: int = 2) -> list[str]:
+    """Return one line, or two if it is too long for a terminal of 80 columns."""
+    return [f"{head} {rest}"] if len(f"{head} {rest}") <= _COLUMNS else [head, f"{' ' * indent}{rest}"]
+
+
 def unit_lines(unit: Unit) -> list[str]:
     """Return libvirt-guests the way `systemctl status` shows a unit."""
     if unit.load != "loaded":
         return [f"{unit.name}: {unit.load}"]
     preset = f"; preset: {unit.preset}" if unit.preset else ""
     since = f" since {unit.since}" if unit.since else ""
-    lines = [f"{unit.name}", f"     Loaded: loaded ({unit.fragment}; {unit.enabled}{preset})"]
+    lines = [unit.name, *_folded(f"     Loaded: loaded ({unit.fragment};", f"{unit.enabled}{preset})", 13)]
     lines += [f"    Drop-In: {path}" for path in unit.drop_ins]
     return [*lines, f"     Active: {unit.active}{since}"] if unit.active else lines
 
@@ -176,8 +183,8 @@ def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[
     """Return the whole answer of `lvg status`. Links that are in place are told by their units' rows."""
     shown = [row for row in rows if row.state == "drift" or row.found != "enabled" or "/" not in row.what]
     width = min(max((len(row.what) for row in shown), default=0), 60)
-    command = shlex.join(record.command)
-    lines = [f"profile {record.profile}: {record.summary}", f"applied {record.when} by: {command}", ""]
+    lines = _folded(f"profile {record.profile}:", record.summary)
+    lines += [*_folded(f"applied {record.when} by:", shlex.join(record.command)), ""]
     for row in shown:
         mark = coloured("ok   ", _GREEN) if row.state == "ok" else coloured("DRIFT", _RED)
         note = row.found if row.state == "ok" else f"{row.found} (expected {row.expected})"
@@ -191,9 +198,8 @@ def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[
     return lines
 
 
-def last_shutdown_line(document: Mapping[str, Any] | None) -> str:
-    """Return the last shutdown in one line, or that none is recorded."""
-    if not document:
-        return "last shutdown: none recorded yet"
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in document["verdicts"].items())
-    return f"last shutdown: {document['when']}, {counts or 'no guest ran'}"
+def last_shutdown_line(past: Past | None, boot: str) -> str:
+    """Return the last shutdown in one line, in red if guests were lost; or that none is recorded."""
+    text, lost = last_line(past, boot)
+    line = text.replace("\n", "\\n")
+    return coloured(line, _RED) if lost else line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ sys.path.insert(0, str(FOLDER))
 import roots  # noqa: E402
 from install import copy_checkout  # noqa: E402
 from machine import Machine  # noqa: E402
+from slowly import prepared  # noqa: E402
 
 NO_DELAY = "[Login]\nInhibitDelayMaxSec=0\n"
 
@@ -39,12 +39,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _prepared() -> Iterator[None]:
-    """End early and in one line when something is missing; turn SIGTERM into a clean end."""
-    if why := roots.missing():
-        pytest.exit(why, returncode=1)
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGTERM, old)
+    with prepared():
+        yield
 
 
 @pytest.fixture(scope="session", params=roots.RELEASES)

@@ -21,7 +21,7 @@ NSPAWN = [
     "--capability=all", "--system-call-filter=", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
 ]  # fmt: skip
 INSIDE = {"HOME": "/root", "LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-BOOT_SECONDS = 60
+BOOT_SECONDS = 120
 OFF_SECONDS = 75
 
 
@@ -37,12 +37,14 @@ class Machine:
         self._leader = 0
 
     def __enter__(self) -> Machine:
-        sweep()
         runs = cache_dir() / "run"
         runs.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="host-", dir=runs))
-        self._owner = (runs / f"{self._folder.name}.lock").open("w")
-        fcntl.flock(self._owner, fcntl.LOCK_EX)
+        with (runs / "making").open("w") as making:
+            fcntl.flock(making, fcntl.LOCK_EX)  # or another test run takes a host that is not locked yet for a dead one
+            sweep()
+            self._folder = Path(tempfile.mkdtemp(prefix="host-", dir=runs))
+            self._owner = (runs / f"{self._folder.name}.lock").open("w")
+            fcntl.flock(self._owner, fcntl.LOCK_EX)
         self.root = self._folder / "root"
         try:
             self._mount()
@@ -84,7 +86,7 @@ class Machine:
                 stderr=console,
                 start_new_session=True,
             )
-        self.wait_for(self._find_leader, 20, "systemd to start")
+        self.wait_for(self._find_leader, 60, "systemd to start")
         self.wait_for(lambda: self.state() in ("running", "degraded"), BOOT_SECONDS, "the host to be up")
         return self
 
@@ -149,7 +151,7 @@ class Machine:
         """Run a command inside as root (a text: by sh). With `check` a failure fails the test and shows the output."""
         argv = ["sh", "-c", command] if isinstance(command, str) else command
         done = subprocess.run(
-            ["nsenter", "-t", str(self._leader), "-a", "--root", "--wd", "--", *argv],
+            [*self.entering(), *argv],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -161,6 +163,10 @@ class Machine:
         if check and done.returncode:
             raise AssertionError(_said(command, done))
         return done
+
+    def entering(self) -> list[str]:
+        """The words before a command that run it inside."""
+        return ["nsenter", "-t", str(self._leader), "-a", "--root", "--wd", "--"]
 
     def chroot(self, command: str, seconds: float = 600) -> str:
         """Run sh in the tree while the machine is off, with the network of this machine (for apt)."""

@@ -25,20 +25,9 @@ stop() {
 }
 """
 
-SETUP = r"""
-set -eu
-root=$1
-head -c16 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$root/etc/machine-id"
-echo >>"$root/etc/machine-id"
-echo lvg-test-host >"$root/etc/hostname"
-cat >>"$root/etc/libvirt/qemu.conf" <<'END'
-cgroup_controllers = []
-security_driver = "none"
-namespaces = []
-remember_owner = 0
-stdio_handler = "file"
-END
-mkdir -p "$root/var/log/guests"
+SETUP = (
+    roots.LIBVIRT_SETUP
+    + r"""mkdir -p "$root/var/log/guests"
 chmod 1777 "$root/var/log/guests"
 # A container has no hardware, no clock and no terminals to look after.
 sed -i '/getty/d' "$root/etc/inittab"
@@ -48,6 +37,7 @@ done
 sed -i 's/^#rc_logger=.*/rc_logger="YES"/' "$root/etc/rc.conf"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
 """
+)
 PACKAGES = [
     "openrc",
     "sysvinit-core",

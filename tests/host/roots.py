@@ -53,7 +53,7 @@ GUEST_FILES = tuple(f"guest/{name}" for name in ("init", "temper", "power-button
 # without these no guest starts there. Serial ports are written by QEMU itself, into a folder it can reach.
 # libvirt notes the owner of each file that it hands to a guest, and throws the notes of an earlier boot away. In a
 # container it takes this machine's boot for the host's, and a left-over note keeps a guest from starting: so no notes.
-HOST_SETUP = r"""
+LIBVIRT_SETUP = r"""
 set -eu
 root=$1
 head -c16 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$root/etc/machine-id"
@@ -66,7 +66,10 @@ namespaces = []
 remember_owner = 0
 stdio_handler = "file"
 EOF
-mkdir -p "$root/etc/systemd/journald.conf.d" "$root/var/log/journal" "$root/var/log/guests"
+"""
+HOST_SETUP = (
+    LIBVIRT_SETUP
+    + r"""mkdir -p "$root/etc/systemd/journald.conf.d" "$root/var/log/journal" "$root/var/log/guests"
 printf '[Journal]\nStorage=persistent\nRateLimitBurst=0\nSyncIntervalSec=1s\n' \
 	>"$root/etc/systemd/journald.conf.d/test.conf"
 chmod 1777 "$root/var/log/guests"
@@ -78,6 +81,7 @@ for unit in systemd-udev-trigger systemd-udev-settle e2scrub_reap apt-daily.time
 done
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
 """
+)
 
 GUEST_SETUP = r"""
 set -eu

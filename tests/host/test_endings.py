@@ -43,7 +43,7 @@ def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
     (host.root / "srv/killer.py").write_text(KILLER)
     daemon = host.run("systemctl show -P MainPID libvirtd").stdout.strip()
     host.run(f"setsid python3 /srv/killer.py {daemon} {_pid(host, 'one')} >/srv/killer.log 2>&1 &")
-    host.wait_for((host.root / "srv/killer.ready").exists, 20, "the killer to listen")
+    host.wait_for((host.root / "srv/killer.ready").exists, 60, "the killer to listen")
     host.poweroff()
     assert serial(host, "one").ended == [ids["one"]]
     (guest,) = last_stop(host)["guests"]
@@ -57,7 +57,7 @@ def test_a_guest_whose_qemu_was_killed_is_lost_and_comes_back(host: Machine) -> 
     lvg_install(host, "--profile", "graceful")
     pid = _pid(host, "killed")
     host.begin_poweroff()
-    host.wait_for(lambda: serial(host, "killed").presses, 30, "stopvm to ask the guest")
+    host.wait_for(lambda: serial(host, "killed").presses, 60, "stopvm to ask the guest")
     host.run(["kill", "-KILL", pid])
     host.wait_off()
     assert serial(host, "other").ended == [ids["other"]]
@@ -77,7 +77,7 @@ def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
     lvg_install(host, "--profile", "graceful")
     pid = _pid(host, "one")
     host.begin_poweroff()
-    host.wait_for(lambda: serial(host, "one").presses, 30, "stopvm to ask the guest")
+    host.wait_for(lambda: serial(host, "one").presses, 60, "stopvm to ask the guest")
     host.run(["kill", "-KILL", pid])
     host.wait_off()
     assert [guest["verdict"] for guest in last_stop(host)["guests"]] == ["lost"]

@@ -61,7 +61,7 @@ def _begin(host: Machine) -> None:
     """Begin to power off, and return when stopvm has asked the guests."""
     marks = {guest.name: mark(host, guest.name) for guest in GUESTS}
     host.begin_poweroff()
-    host.wait_for(lambda: all(serial(host, name, marks[name]).presses == 1 for name in marks), 30, "the first press")
+    host.wait_for(lambda: all(serial(host, name, marks[name]).presses == 1 for name in marks), 60, "the first press")
 
 
 def _assert_the_net_did_it(host: Machine, ids: dict[str, str]) -> None:

@@ -119,10 +119,10 @@ def _running(machine: Machine) -> Cycle:
     machine.run("virsh -q undefine passing && virsh -q create /srv/passing.xml")
     ids["passing"] = wait_alive(machine, "passing", 0)
     machine.run("virsh -q suspend paused")
-    machine.wait_for(lambda: _state(machine, "doomed-crashed") == "crashed", 30, "a crashed guest")
+    machine.wait_for(lambda: _state(machine, "doomed-crashed") == "crashed", 60, "a crashed guest")
     for guest in everyone:
         if guest.agent:
-            machine.wait_for(lambda: "state='connected'" in _xml(machine, guest.name), 30, "a guest agent")  # noqa: B023
+            machine.wait_for(lambda: "state='connected'" in _xml(machine, guest.name), 60, "a guest agent")  # noqa: B023
     return Cycle(machine, ids, {name: machine.run(["virsh", "domuuid", name]).stdout.strip() for name in ids})
 
 

@@ -47,7 +47,7 @@ def _begin_a_save(machine: Machine, name: str) -> None:
     machine.run("mkfifo /srv/pipe; setsid sh -c 'exec sleep 600 </srv/pipe' >/dev/null 2>&1 &")
     machine.run(f"setsid virsh save {name} /srv/pipe >/dev/null 2>&1 &")
     state = ["virsh", "domstate", name]
-    machine.wait_for(lambda: machine.run(state).stdout.strip() == "paused", 30, "the save to begin")
+    machine.wait_for(lambda: machine.run(state).stdout.strip() == "paused", 60, "the save to begin")
 
 
 def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine) -> None:

@@ -69,7 +69,7 @@ def test_two_reboots_bring_back_exactly_the_guests_that_ran(host: Machine) -> No
         assert back["plain"] != ids["plain"], "it was shut down, so this is another boot of it"
         assert back["deaf"] == ids["deaf"], "it was saved, so it is the same running guest"
         ids["plain"] = back["plain"]
-        host.wait_for(lambda: _state(host, "still") == "paused", 30, "the paused guest to be back")
+        host.wait_for(lambda: _state(host, "still") == "paused", 60, "the paused guest to be back")
         assert running(host) == {"plain", "deaf"}
         assert saved(host) == {"off"}, "what an admin saved stays off, and saved"
         assert _lost_power(host) == set()
@@ -99,7 +99,7 @@ def test_stopped_by_hand_then_power_cuts(own_boots: Machine) -> None:
 
     # The plug is pulled while guests run. One of them crashed before that, which is another thing.
     host.run("kill -KILL $(cat /run/libvirt/qemu/quick.pid)")
-    host.wait_for(lambda: _state(host, "quick") == "shut off", 20, "libvirt to see the crash")
+    host.wait_for(lambda: _state(host, "quick") == "shut off", 60, "libvirt to see the crash")
     host.cut_power()
     assert running(_on(host, "byhand", "slow")) == {"byhand", "slow"}
     assert _lost_power(host) == {"byhand", "slow"}
@@ -111,8 +111,8 @@ def test_stopped_by_hand_then_power_cuts(own_boots: Machine) -> None:
     # And in the middle of a stop.
     ids = start(host, "quick")
     host.begin_poweroff()
-    host.wait_for(lambda: _ended(host, ids), 30, "the quick guest to end")
-    host.wait_for(lambda: any(guest["verdict"] for guest in _records(host)[-1]["guests"]), 20, "its verdict on disk")
+    host.wait_for(lambda: _ended(host, ids), 60, "the quick guest to end")
+    host.wait_for(lambda: any(guest["verdict"] for guest in _records(host)[-1]["guests"]), 60, "its verdict on disk")
     host.cut_power()
     assert running(_on(host, "byhand", "quick", "slow")) == {"byhand", "quick", "slow"}
     assert _lost_power(host) >= {"slow"}
@@ -141,8 +141,8 @@ def test_the_first_power_cut_after_the_install_and_none_after_it(own_boots: Mach
     host.poweroff()
     (host.root / "srv/stopvm").rename(host.root / "usr/local/bin/stopvm")
     host.boot()
-    host.wait_for(lambda: "two" in running(host), 30, "libvirt's own autostart")
-    host.wait_for(lambda: "nothing to bring back" in host.journal("-u", UNIT), 30, "the restore to be done")
+    host.wait_for(lambda: "two" in running(host), 60, "libvirt's own autostart")
+    host.wait_for(lambda: "nothing to bring back" in host.journal("-u", UNIT), 60, "the restore to be done")
     assert _lost_power(host) == set()
 
 

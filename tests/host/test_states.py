@@ -33,7 +33,7 @@ def _copy_slowly(machine: Machine, name: str) -> None:
 def _dump_slowly(machine: Machine, name: str, seconds: int) -> None:
     machine.run(f"mkfifo /srv/dump.fifo && {NOT_STOPPED} sh -c '{SLOWLY.format(seconds=seconds)}'")
     machine.run(f"{NOT_STOPPED} virsh dump --memory-only {name} /srv/dump.fifo")
-    machine.wait_for(lambda: "Dump" in machine.run(f"virsh domjobinfo {name}").stdout, 20, "the dump to begin")
+    machine.wait_for(lambda: "Dump" in machine.run(f"virsh domjobinfo {name}").stdout, 60, "the dump to begin")
 
 
 def test_guests_that_are_held_or_would_start_again(host: Machine) -> None:

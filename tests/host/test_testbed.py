@@ -18,7 +18,7 @@ def test_guests_react_as_told_and_the_host_really_goes_down(bare: Machine) -> No
     assert saved(bare) == {"deaf"}
     assert start(bare, "deaf")["deaf"] == ids["deaf"], "restored, it is the same running guest"
     bare.run("virsh -q shutdown twice")
-    bare.wait_for(lambda: serial(bare, "twice").presses == 1, 10, "the first press")
+    bare.wait_for(lambda: serial(bare, "twice").presses == 1, 60, "the first press")
     bare.poweroff()
     for name in ("quick", "twice"):
         assert serial(bare, name).ended == [ids[name]]

@@ -39,7 +39,7 @@ def test_guests_of_uris_that_answer_wait_for_none_that_does_not(host: Machine) -
     ids = start(host, "db")
     uris = ["qemu:///system", *(private_daemon(host, name) for name in ("one", "two"))]
     host.run(f"setsid python3 -c '{MUTE}' >/srv/mute 2>&1 </dev/null & sleep 0.1")
-    host.wait_for(lambda: "listening" in host.run("cat /srv/mute", check=False).stdout, 20, "the mute listener")
+    host.wait_for(lambda: "listening" in host.run("cat /srv/mute", check=False).stdout, 60, "the mute listener")
     options = [word for uri in (REMOTE, *uris) for word in ("--uri", uri)]
 
     done = host.run(["stopvm", "stop", "--now", *options], check=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from debs import Debs, build  # noqa: E402
 from natives import Natives  # noqa: E402
 from natives import build as build_natives  # noqa: E402
 from natives import environment as make_environment  # noqa: E402
+from slowly import prepared  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,12 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def root_user() -> Iterator[None]:
-    """End early and in one line where no host can be booted; turn SIGTERM into a clean end."""
-    if why := roots.missing():
-        pytest.exit(why, returncode=1)
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGTERM, old)
+    with prepared():
+        yield
 
 
 @pytest.fixture(scope="session", params=roots.RELEASES)

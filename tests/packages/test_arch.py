@@ -13,12 +13,24 @@ import pytest
 import lvg
 from machine import Machine
 from natives import Natives, run_script
-from trees import arch_package, calls, inside, libvirt, pacman, put, record_systemctl, say_booted, state, tree, written
+from trees import (
+    arch_needs,
+    arch_package,
+    calls,
+    inside,
+    libvirt,
+    pacman,
+    put,
+    record_systemctl,
+    say_booted,
+    state,
+    tree,
+    written,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RECIPE = CHECKOUT / "pkg/arch"
 CONFIG = "/etc/conf.d/libvirt-guests"
-PROVIDED = ("gettext", "libvirt-python", "python", "python-distro", "python-packaging", "python-typer")
 
 
 @pytest.fixture
@@ -26,7 +38,7 @@ def arch(tmp_path: Path) -> Iterator[Machine]:
     """An Arch host with libvirt, in a tree."""
     with tree() as machine:
         put(machine.root, {"etc/os-release": 'ID=arch\nNAME="Arch Linux"\n'})
-        package = arch_package(tmp_path, "libvirt", "12.3.0", libvirt(CONFIG), PROVIDED)
+        package = arch_package(tmp_path, "libvirt", "12.3.0", libvirt(CONFIG), arch_needs())
         pacman(machine.root, "-U", package)
         yield machine
 
@@ -110,7 +122,7 @@ def test_the_hook_speaks_of_drift_alone_and_never_fails(arch: Machine, natives: 
 
     def upgrade(version: str, config: str = CONFIG) -> list[str]:
         """Upgrade libvirt; return what came after the line with which pacman announces the hook."""
-        said = pacman(root, "-U", arch_package(tmp_path, "libvirt", version, libvirt(config), PROVIDED))
+        said = pacman(root, "-U", arch_package(tmp_path, "libvirt", version, libvirt(config), arch_needs()))
         assert said.count("(1/1) Checking that guests will still end cleanly...") == 1
         assert pacman(root, "-Q", "libvirt") == f"libvirt {version}-1\n"
         return said.split("cleanly...", 1)[1].split()

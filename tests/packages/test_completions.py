@@ -28,14 +28,20 @@ LINES = {
     "lvg-install --no-": ["--no-enable", "--no-start"],
     "lvg-install --set PARA": ["lvg-install --set PARALLEL_SHUTDOWN="],
     "lvg-install --root /va": ["lvg-install --root /var"],
-    "lvg ": ["detect", "profiles", "status", "rollback", "remove"],
+    "lvg ": ["detect", "profiles", "status", "doctor", "plan", "rehearse", "report", "rollback", "remove"],
     "lvg profiles up": ["lvg profiles ups"],
     "lvg status --q": ["lvg status --quiet"],
+    "lvg doctor --v": ["lvg doctor --verbose"],
+    "lvg plan --u": ["lvg plan --ups"],
+    "lvg report --la": ["lvg report --last"],
     "lvg rollback --f": ["lvg rollback --force"],
+    "lvg rehearse we": ["lvg rehearse web1"],
+    "lvg rehearse --y": ["lvg rehearse --yes"],
     "stopvm ": ["stop", "restore", "status"],
     "stopvm stop --d": ["stopvm stop --dry-run"],
     "stopvm status --j": ["stopvm status --json"],
     "stopvm stop --now --only we": ["stopvm stop --now --only web1"],
+    "stopvm restore --now --only we": ["stopvm restore --now --only web1"],
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 from lvg.settings import SETTINGS
 from machine import Machine
 from natives import Natives
-from trees import arch_package, dress, inside, pacman, rpm, tree
+from trees import arch_needs, arch_package, dress, inside, pacman, rpm, tree
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KINDS = {
@@ -32,8 +32,8 @@ def status(machine: Machine, commands: Path) -> dict[str, Any]:
 
 
 def by_pacman(machine: Machine, natives: Natives, folder: Path) -> dict[str, Any]:
-    words = ("gettext", "libvirt", "libvirt-python", "python", "python-distro", "python-packaging", "python-typer")
-    pacman(machine.root, "-U", arch_package(folder, "needed", "1", {"usr/share/needed": ""}, words))
+    needed = arch_package(folder, "needed", "1", {"usr/share/needed": ""}, ["libvirt", *arch_needs()])
+    pacman(machine.root, "-U", needed)
     pacman(machine.root, "-U", natives.arch)
     return by_package(machine)
 

@@ -7,47 +7,19 @@ The tree is Debian's, since that is what is at hand: Python with the modules tha
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from install import CHECKOUT
 from machine import INSIDE, Machine
 from roots import LVG_PACKAGES, SLIM, Recipe, build_host, cached
 
 PACKAGES = [*LVG_PACKAGES, "python3-libvirt", "systemd", "gettext-base"]
 ENVIRONMENT = {**INSIDE, "PYTHONDONTWRITEBYTECODE": "1"}
-
-UNIT = """\
-[Unit]
-Description=libvirt guests suspend & resume service
-Wants=virt-guest-shutdown.target
-After=virt-guest-shutdown.target
-
-[Service]
-EnvironmentFile=-{config}
-ExecStart=/usr/lib/libvirt/libvirt-guests.sh start
-ExecStop=/usr/lib/libvirt/libvirt-guests.sh stop
-Type=oneshot
-RemainAfterExit=yes
-
-[Install]
-WantedBy=multi-user.target
-"""
-SCRIPT = """\
-#!/bin/sh
-. gettext.sh
-URIS="default"
-ON_BOOT="start"
-ON_SHUTDOWN="suspend"
-SHUTDOWN_TIMEOUT=300
-PARALLEL_SHUTDOWN=0
-START_DELAY=0
-BYPASS_CACHE=0
-SYNC_TIME=0
-PERSISTENT_ONLY="default"
-test -f "{config}" && . "{config}"
-"""
+STOCK = CHECKOUT / "tests/data/libvirt-guests"
 
 
 def base() -> Path:
@@ -65,10 +37,11 @@ def tree() -> Iterator[Machine]:
 
 def libvirt(config: str) -> dict[str, str]:
     """The files of a libvirt package whose libvirt-guests reads `config`: path -> text."""
+    unit, script = ((STOCK / f"libvirt-guests.{kind}").read_text(encoding="utf-8") for kind in ("service", "sh"))
     return {
-        "usr/lib/systemd/system/libvirt-guests.service": UNIT.format(config=config),
+        "usr/lib/systemd/system/libvirt-guests.service": unit.replace("@config@", config),
         "usr/lib/systemd/system/virt-guest-shutdown.target": "[Unit]\nDescription=libvirt guests shutdown target\n",
-        "usr/lib/libvirt/libvirt-guests.sh": SCRIPT.format(config=config),
+        "usr/lib/libvirt/libvirt-guests.sh": script.replace("@config@", config),
     }
 
 
@@ -126,6 +99,12 @@ def rpm(root: Path, *words: str | Path) -> str:
     return "".join(
         line for line in (done.stdout + done.stderr).splitlines(keepends=True) if not line.startswith(debians)
     )
+
+
+def arch_needs() -> list[str]:
+    """What the Arch package needs, but for libvirt itself."""
+    (line,) = re.findall(r"(?m)^depends=\((.*)\)$", (CHECKOUT / "pkg/arch/PKGBUILD").read_text(encoding="utf-8"))
+    return [name for name in re.findall(r"[\w-]+", line) if name != "libvirt"]
 
 
 def arch_package(folder: Path, name: str, version: str, files: Mapping[str, str], provides: Iterable[str] = ()) -> Path:

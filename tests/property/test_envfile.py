@@ -111,7 +111,7 @@ def test_a_file_that_sh_reads_is_edited(data: bytes, values: dict[str, str]) -> 
     assert checked_edit(done.data, values).data == done.data
 
 
-@settings(QUICK, max_examples=100)
+@settings(QUICK, max_examples=60)
 @given(wild_files, wishes)
 def test_any_file_is_edited_right_or_refused(data: bytes, values: dict[str, str]) -> None:
     done = _attempt(data, values)

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lvg.stopvm import keeper as keeping
 from lvg.stopvm import policy
 from lvg.stopvm.calls import Calls
 from lvg.stopvm.decide import Facts
@@ -19,6 +21,10 @@ from lvg.stopvm.notify import Notifier
 from lvg.stopvm.report import Report
 from lvg.stopvm.session import Events, LibvirtError, UnreachableError
 from lvg.stopvm.stop import Stop
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import clock
 
 
 @dataclass
@@ -197,8 +203,12 @@ PATIENT = {"timeout": 5, "budget": 15}  # where every guest reacts at last, howe
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Callable[..., Played]:
-    """Return a function that stops fake guests under a policy and returns what became of them."""
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Played]:
+    """Return a function that stops fake guests under a policy and returns what became of them.
+
+    Fake guests need no time: only where a test has real processes does the clock go as it does.
+    """
+    monkeypatch.setattr(keeping, "Calls", clock.AtOnce)
 
     def play(
         acts: dict[str, Act],
@@ -221,7 +231,7 @@ def play(tmp_path: Path) -> Callable[..., Played]:
             stop.patience = patience
             return await stop.run()
 
-        code = asyncio.run(asyncio.wait_for(run(), 20))
+        code = clock.run(asyncio.wait_for(run(), 20))
         newest = sorted(tmp_path.glob("history/*.json"))[-1]
         return Played(code, fake, stream.getvalue(), json.loads(newest.read_text()))
 

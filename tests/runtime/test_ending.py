@@ -183,7 +183,7 @@ def test_a_guest_that_is_still_up_is_not_judged(play, act, host, qemu, monkeypat
         session.tell("g", "finished")
         session.lose()
 
-    played = play({"g": act()}, {"timeout": 1, "resend": 0}, root=host, ends=ends)
+    played = play({"g": act()}, {"timeout": 0.3, "resend": 0}, root=host, ends=ends)
     assert (played.verdicts, played.code) == ({"g": "left"}, 2)
 
 

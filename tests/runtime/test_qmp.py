@@ -267,7 +267,7 @@ def test_a_monitor_that_is_none_keeps_nothing_up(host, behaviour):
                 await request
         os.kill(pid, signal.SIGKILL)
 
-    facts, told = talk(host, refused, greeting=0.5)
+    facts, told = talk(host, refused, greeting=0.15)
     assert (facts.state, told) == ("running", ["gone"])
 
 

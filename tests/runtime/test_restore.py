@@ -62,6 +62,16 @@ def test_a_paused_guest_is_paused_again(store, bring_back):
     assert bring_back()[1].log == [("a", "start paused")]
 
 
+def test_a_guest_that_was_saved_after_a_crash_is_said_to_be_paused(store, bring_back, fake, act, monkeypatch):
+    async def resume(self, guest, paused, bypass_cache):
+        return "resumed"
+
+    session = fake({"a": act()})
+    monkeypatch.setattr(type(session), "start", resume)
+    record(store, ("a", {"state": "crashed", "verdict": "saved"}))
+    assert "a: resumed, paused, since it had crashed" in bring_back(session)[2]
+
+
 def test_a_guest_that_runs_already_is_fine(store, bring_back, fake, act):
     record(store, ("a", {}))
     code, _, said, written = bring_back(fake({"a": act()}), keep_up=True)
@@ -311,7 +321,7 @@ def test_by_hand_brings_back_what_a_boot_was_told_to_ignore(store, tmp_path, fak
     said = io.StringIO()
 
     def restored(by_hand):
-        options = SimpleNamespace(now=by_hand, state=tmp_path, policy=tmp_path / "policy.json")
+        options = SimpleNamespace(now=by_hand, only=[], state=tmp_path, policy=tmp_path / "policy.json")
         return work.restore(policy.compile_policy({"boot": "ignore"}), options, Report(said, True), Notifier())
 
     assert (restored(by_hand=False), session.log) == (0, [])

@@ -113,7 +113,7 @@ def test_a_budget_is_a_number_of_seconds(stop, value):
 
 def test_the_budget_on_the_command_line_replaces_that_of_the_policy(stop):
     commands = [{"match": "db", "before_stop_host": [["sleep", "600"]], "hook_timeout": 500}]
-    done = stop("--now", "--budget", "2.5", "--only", "db", budget=1000, guests=commands, on_timeout=["destroy"])
+    done = stop("--now", "--budget", "0.5", "--only", "db", budget=1000, guests=commands, on_timeout=["destroy"])
     assert done.returncode in (0, 1), done.stderr
     assert stop.record()[2]["guests"][0]["seconds"] < 60
 

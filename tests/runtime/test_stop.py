@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lvg.stopvm import anew
+
 
 def test_all_obey(play, act):
     played = play({f"g{n}": act() for n in range(20)})
@@ -405,3 +407,13 @@ def test_hostile_names_cannot_forge_lines(play, act):
 def test_names_that_are_not_utf8_survive(play, act):
     name = os.fsdecode(b"g\xff")
     assert play({name: act()}).verdicts == {name: "clean"}
+
+
+@pytest.mark.parametrize(
+    ("said", "began"),
+    [("", 1000.0), ("990.5", 990.5), ("1001.0", 1000.0), ("600.0", 1000.0), ("nan", 1000.0), ("soon", 1000.0)],
+)
+def test_a_stop_that_took_the_place_of_another_has_the_time_that_is_left(monkeypatch, said, began):
+    monkeypatch.setenv("STOPVM_BEGAN", said)
+    assert anew.begin(1000.0, 300.0) == began
+    assert "STOPVM_BEGAN" not in os.environ  # no command of the admin's inherits it

@@ -225,7 +225,7 @@ def test_a_remote_host_that_never_answers(stop):
     """It takes the connection and is silent: libvirt itself would wait for ever."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         remote = f"qemu+tcp://127.0.0.1:{mute.getsockname()[1]}/system"
-        shorter = "from lvg.stopvm import libvirtsession; libvirtsession._QUICK = 1.0"
+        shorter = "from lvg.stopvm import libvirtsession; libvirtsession._QUICK = 0.6"
         names, code, said = stop(stop.host("a"), remote, before=shorter)
     assert (names, code) == (["a"], 3)
     assert f"libvirt at {remote} is out of reach: no answer from libvirt within 1 s" in said

@@ -9,6 +9,7 @@ from lvg.stopvm import agent
 from lvg.stopvm.decide import Facts
 
 wire = pytest.importorskip("lvg.stopvm.wire", reason="needs libvirt")
+connecting = pytest.importorskip("lvg.stopvm.connecting", reason="needs libvirt")
 CHANNEL = "<channel type='unix'><target type='virtio' name='{}' state='{}'/></channel>"
 
 
@@ -58,7 +59,7 @@ def connection(tmp_path):
     """A test driver of its own: all of this process that open test:///default may share one."""
     file = tmp_path / "node.xml"
     file.write_text(f"<node>{DOMAIN.format('test')}</node>")
-    return wire.connect(f"test://{file}")
+    return connecting.connect(f"test://{file}")
 
 
 @pytest.mark.parametrize(("end", "how"), [("shutdown", "clean"), ("destroy", "destroyed"), ("managedSave", "saved")])

@@ -129,6 +129,9 @@ def test_changing_this_host_needs_root_and_looking_does_not(readable_checkout: P
     done = _as_nobody("/usr/bin/python3", program, "--profile", "graceful")
     assert done.returncode == 5, done.stderr
     assert len(done.stderr.splitlines()) == 2
+    doctor = _as_nobody("/usr/bin/python3", str(readable_checkout / "bin" / "lvg"), "doctor")
+    assert doctor.returncode == 5, doctor.stderr
+    assert len(doctor.stderr.splitlines()) == 2
     looking = _as_nobody("/usr/bin/python3", program, "--profile", "graceful", "--dry-run")
     assert looking.returncode != 5, looking.stderr
     assert "Traceback" not in looking.stderr

@@ -151,7 +151,7 @@ def test_every_key_of_the_json_documents_is_in_the_pages(debian) -> None:
     for name, done in texts.items():
         assert set(json.loads(done.out)) - {"schema"} <= set(re.findall(r"\*(\w+)\*", section(name, "JSON")))
     listed = set(re.findall(r"\*(\w+)\*", section("lvg.8", "JSON")))
-    for words in (["status"], ["profiles"], ["profiles", "graceful"]):
+    for words in (["status"], ["report"], ["profiles"], ["profiles", "graceful"]):
         assert set(json.loads(debian.run("lvg", *words, "--json").out)) - {"schema"} <= listed
 
 
@@ -204,7 +204,7 @@ def test_every_room_is_on_a_floor_of_the_architecture() -> None:
     named = {name.strip(" /") for row in rows for name in row.split(",")} - {"rooms"}
     source = CHECKOUT / "installer/lvg"
     rooms = {path.stem for path in source.glob("*.py")} | {path.parent.name for path in source.glob("*/__init__.py")}
-    assert named == rooms - {"__init__", "stopvm"}
+    assert named == rooms - {"__init__"}
 
 
 def test_the_example_of_a_profile_can_be_applied(debian) -> None:

@@ -95,31 +95,3 @@ def test_stale_list(tmp_path):
     assert neighbours.stale_list(Root(tmp_path)) == ()
     put(tmp_path, "var/lib/libvirt/libvirt-guests", "default 1b4e28ba-2fa1-11d2-883f-0016d3cca427\n\n")
     assert neighbours.stale_list(Root(tmp_path)) == ("default 1b4e28ba-2fa1-11d2-883f-0016d3cca427",)
-
-
-RECIPE = "[Unit]\nRequires=libvirt-guests.service\n[Service]\nExecStop=/usr/local/bin/stopvm.sh\nExecStop=/bin/sync\n"
-
-
-@pytest.mark.parametrize("folder", ["etc/systemd/system", "usr/lib/systemd/system"])
-def test_a_hand_made_stop_unit_is_shown_with_its_commands(tmp_path, folder):
-    put(tmp_path, f"{folder}/graceful-shutdown.service", RECIPE)
-    found = neighbours.foreign_stop_unit(Root(tmp_path))
-    assert found == (f"/{folder}/graceful-shutdown.service", ("/usr/local/bin/stopvm.sh", "/bin/sync"))
-
-
-@pytest.mark.parametrize("head", ["# Installed by lvg-install\n", "# What.\n\n# Installed by lvg-install 0.1\n"])
-def test_our_own_stop_unit_is_not_foreign(tmp_path, head):
-    put(tmp_path, "etc/systemd/system/graceful-shutdown.service", head + RECIPE)
-    assert neighbours.foreign_stop_unit(Root(tmp_path)) is None
-
-
-def test_a_marker_further_down_does_not_make_it_ours(tmp_path):
-    put(tmp_path, "etc/systemd/system/graceful-shutdown.service", RECIPE + "# Installed by lvg-install\n")
-    assert neighbours.foreign_stop_unit(Root(tmp_path)) is not None
-
-
-def test_no_stop_unit_and_a_masked_one_are_not_foreign(tmp_path):
-    assert neighbours.foreign_stop_unit(Root(tmp_path)) is None
-    (tmp_path / "etc/systemd/system").mkdir(parents=True)
-    (tmp_path / "etc/systemd/system/graceful-shutdown.service").symlink_to("/dev/null")
-    assert neighbours.foreign_stop_unit(Root(tmp_path)) is None

@@ -1,6 +1,7 @@
 """The project holds together: what is packaged, what runs from the checkout, what may be imported."""
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -35,7 +36,11 @@ def first_line(path: Path) -> str:
         return file.readline(200).decode("utf-8", "replace")
 
 
-SHELL_SCRIPTS = [path for path in files() if re.match(r"#!.*[/ ](ba|da|)sh\b", first_line(path))]
+SHELL_SCRIPTS = [
+    path
+    for path in files()
+    if re.match(r"#!.*[/ ](ba|da|)sh\b", first_line(path)) and CHECKOUT / "tests/data" not in path.parents
+]
 PYTHON_FILES = [path for path in files() if path.suffix == ".py" or re.match(r"#!.*python3", first_line(path))]
 
 
@@ -72,22 +77,30 @@ def test_one_version() -> None:
 @pytest.mark.parametrize("path", names(PYTHON_FILES))
 def test_click_is_never_imported(path: str) -> None:
     """Typer brings its own since 0.26: there may be no click on a host."""
-    tree = ast.parse((CHECKOUT / path).read_bytes())
-    assert not {name.split(".")[0] for name in imports(tree)} & {"click", "rich"} or path == "docs/pictures/make"
+    assert "click" not in packages(path)
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+@pytest.mark.parametrize("path", names(sorted((SOURCE / "lvg").rglob("*.py"))))
+def test_rich_is_imported_only_by_what_draws(path: str) -> None:
+    """It doubles the start-up time of everything else."""
+    assert "rich" not in packages(path) or path.startswith("installer/lvg/draw/")
+
+
+def packages(path: str) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+@functools.cache
+def imports(path: str) -> frozenset[str]:
+    nodes = list(ast.walk(ast.parse((CHECKOUT / path).read_bytes())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {"." * node.level + (node.module or "") for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
 @pytest.mark.parametrize("path", names(sorted((SOURCE / "lvg/stopvm").rglob("*.py"))))
 def test_stopvm_needs_nothing_but_the_standard_library_and_libvirt(path: str) -> None:
     """It is installed as a program of its own, and runs when the environment that installed it is gone."""
-    for name in imports(ast.parse((CHECKOUT / path).read_bytes())):
+    for name in imports(path):
         own = name.startswith(".") and not name.startswith("..")
         assert own or name.split(".")[0] in {*sys.stdlib_module_names, "libvirt", "libvirt_qemu", "libvirtaio"}, name
 
@@ -97,9 +110,11 @@ def test_nothing_needs_more_than_the_named_packages(path: str) -> None:
     if not path.startswith(("installer/", "bin/", "bench/")):
         return
     allowed = {*sys.stdlib_module_names, "lvg", "stopvm", "typer", "distro", "packaging", "libvirt", "libvirt_qemu"}
+    if path.startswith("installer/lvg/draw/"):
+        allowed |= {"rich"}
     if path.startswith("bench/"):  # a bench is run from the checkout, and uses the hosts of the tests
         allowed |= {file.stem for folder in ("bench", "tests/host") for file in (CHECKOUT / folder).glob("*.py")}
-    for name in imports(ast.parse((CHECKOUT / path).read_bytes())):
+    for name in imports(path):
         assert name.startswith(".") or name.split(".")[0] in allowed, name
 
 

@@ -235,19 +235,6 @@ def test_a_tree_is_never_running(tree):
     assert not systemd.running(tree({"run/systemd/system/x": ""}))
 
 
-@pytest.mark.parametrize(
-    ("files", "folder"),
-    [
-        ({}, "/usr/lib/systemd/system"),
-        (VENDOR, "/usr/lib/systemd/system"),
-        ({"lib/systemd/system/x.service": UNIT}, "/lib/systemd/system"),
-        ({**VENDOR, "lib": "-> usr/lib"}, "/usr/lib/systemd/system"),
-    ],
-)
-def test_vendor_unit_folder(tree, files, folder):
-    assert systemd.vendor_unit_folder(tree(files)) == folder
-
-
 def test_reading_leaves_no_trace(tree, tmp_path):
     root = tree(VENDOR)
     before = sorted(tmp_path.rglob("*"))

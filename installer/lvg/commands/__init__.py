@@ -11,7 +11,7 @@ from lvg.console import need_root, out, prepare_streams, root_of, say, speaking,
 from lvg.errors import DriftError, NothingAppliedError, RefusedError, UsageError
 from lvg.files import Root
 from lvg.profiles import Profile
-from lvg.shutdowns import last_shutdown
+from lvg.shutdowns import last_shutdown, this_boot
 from lvg.survey import Survey, survey
 from lvg.units import GUESTS
 
@@ -169,7 +169,10 @@ def status(folder: str | None, as_json: bool, quiet: bool) -> int:
     """Hold the host against what was applied."""
     root = root_of(folder)
     found = survey(root)
-    last, record = last_shutdown(root), found.record
+    record, boot = found.record, this_boot(root)
+    past, complaints = last_shutdown(root)
+    last = documents.last_shutdown_document(past, boot)
+    say(f"warning: {text}".replace("\n", "\\n") for text in complaints)
     if record is None:
         if as_json:
             out([documents.dumps(documents.status_document("none", [], last, {}))])
@@ -183,7 +186,7 @@ def status(folder: str | None, as_json: bool, quiet: bool) -> int:
         extra = documents.applied_document(record, found.host.service)
         out([documents.dumps(documents.status_document("drift" if drift else "ok", rows, last, extra))])
     elif not quiet:
-        out([render.last_shutdown_line(last), *render.status_lines(record, rows, net)])
+        out([render.last_shutdown_line(past, boot), *render.status_lines(record, rows, net)])
     elif drift:
         say([f"lvg: {drift[0]}"])
     return DriftError.code if drift else 0

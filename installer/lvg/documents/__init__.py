@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lvg.changes import Changes, FileChange
 from lvg.changes.config import unified
@@ -10,6 +9,7 @@ from lvg.detect import Host, Service
 from lvg.filestate import FileState
 from lvg.profiles import Profile, explain
 from lvg.record import Record
+from lvg.shutdowns import Past, verdicts
 from lvg.verify import Row
 
 
@@ -66,7 +66,7 @@ def changes_document(changes: Changes, warnings: Sequence[str], *, dry_run: bool
 
 
 def status_document(
-    state: str, rows: Sequence[Row], last_shutdown: Mapping[str, Any] | None, extra: Mapping[str, object]
+    state: str, rows: Sequence[Row], last_shutdown: Mapping[str, object] | None, extra: Mapping[str, object]
 ) -> dict[str, object]:
     """Return the answer of `lvg status --json`; `state` is ok, drift or none."""
     return {
@@ -75,6 +75,13 @@ def status_document(
         "last_shutdown": last_shutdown,
         **extra,
     }
+
+
+def last_shutdown_document(past: Past | None, boot: str) -> dict[str, object] | None:
+    """Return the last shutdown as `lvg status --json` tells it."""
+    if past is None:
+        return None
+    return {"when": past.record.started, "file": past.file, "verdicts": verdicts(past.record, boot)}
 
 
 def applied_document(record: Record, service: Service) -> dict[str, object]:

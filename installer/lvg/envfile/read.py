@@ -84,9 +84,14 @@ def notes(data: bytes, keys: Iterable[str]) -> tuple[str, ...]:
     return (
         *_duplicates(found, known),
         *(note for item in found for note in _about(script, item, known)),
-        *_strays(script, known),
-        *_unread(data),
+        *without_effect(data, keys),
     )
+
+
+def without_effect(data: bytes, keys: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the remarks that are about lines which look like an assignment of `keys` and are none."""
+    known = dict.fromkeys((*keys, *SETTINGS, *OPENRC_KEYS))
+    return (*_strays(shtext.parse(data), known), *_unread(data))
 
 
 def _duplicates(found: Iterable[Assignment], known: Iterable[str]) -> Iterator[str]:

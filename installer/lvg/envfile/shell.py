@@ -12,6 +12,7 @@ import re
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from lvg.settings import SETTINGS
 MAX_BYTES = 64 * 1024  # the longest shipped file has 4 KB
 _SECONDS = 2.0
 _NOBODY = 65534
+_PATIENCE = 1.5  # seconds; so long a user at the limit of its processes is no reason to give up
+_PAUSE = 0.1  # seconds
+_NO_FORK = re.compile(rb"(cannot|can't) fork|fork: ", re.IGNORECASE)  # dash; busybox, mksh; bash
 _SYNTAX = re.compile(rb"syntax error|unexpected EOF", re.IGNORECASE)
 _FIX = "Mend that line by hand (sh -n FILE shows syntax errors), then run again."
 
@@ -64,7 +68,7 @@ def _run(data: bytes, names: list[str], token: str) -> tuple[bytes, bytes]:
     try:
         os.write(memory, data)
         os.fchmod(memory, 0o444)
-        return _spawn(memory, _program(memory, names, token))
+        return _patiently(memory, _program(memory, names, token))
     except (OSError, subprocess.SubprocessError) as error:
         raise LvgError(f"sh cannot be started in a sandbox: {error}", "Check /bin/sh and /proc.") from error
     finally:
@@ -79,6 +83,21 @@ def _program(memory: int, names: list[str], token: str) -> str:
     defaults = "; ".join(f"{n}={SETTINGS[n].builtin}" if n in SETTINGS else f"unset {n}" for n in names)
     marks = "; ".join(f"{name}={token}." for name in names)
     return f"{{ ( {defaults or ':'}; {source}; {show}; ) ; ( {marks or ':'}; {source}; {show}; ) ; }}"
+
+
+def _patiently(memory: int, program: str) -> tuple[bytes, bytes]:
+    """Run sh, again if it is at its limit of processes: others may have so many as nobody for a moment."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            out, err = _spawn(memory, program)
+        except BlockingIOError:  # that limit, met by execve(2)
+            if time.monotonic() >= end:
+                raise
+        else:
+            if not _NO_FORK.search(err) or time.monotonic() >= end:
+                return out, err
+        time.sleep(_PAUSE)
 
 
 def _spawn(memory: int, program: str) -> tuple[bytes, bytes]:

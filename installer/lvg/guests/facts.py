@@ -42,6 +42,8 @@ class Guest:
     disks: tuple[str, ...] = ()
     pid: int = 0  # of its QEMU process; 0 = not known, or none
     emulator: str = ""
+    emulator_is_gone: bool = False  # that program is no longer there
+    block_jobs: tuple[str, ...] = ()  # disks that are being copied
 
     @property
     def facts(self) -> Facts:
@@ -64,8 +66,9 @@ class Guest:
 class Answer:
     """What the libvirt at one URI said.
 
-    `error` is "" if it answered; `version` is the daemon's (9.0.0 is 9_000_000), 0 if not known. `defined` are the
-    names of all guests, also of those that are off. `seconds` is how long it took.
+    `error` is "" if it answered; what was known when it fell silent is here nevertheless. `version` is the daemon's
+    (9.0.0 is 9_000_000), 0 if not known. `defined` are the names of all guests, also of those that are off; `saved` of
+    those that are off with a saved state, which their next start resumes. `seconds` is how long it took.
     """
 
     uri: str
@@ -75,3 +78,4 @@ class Answer:
     guests: tuple[Guest, ...] = ()
     defined: tuple[str, ...] = ()
     seconds: float = 0.0
+    saved: tuple[str, ...] = ()

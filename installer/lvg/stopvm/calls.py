@@ -136,6 +136,7 @@ class _Lane:
             if call.future.done():
                 continue
             call.began = time.monotonic()
+            outcome: tuple[_Call, Any, Exception | None]
             try:
                 outcome = (call, call.function(), None)
             except Exception as error:

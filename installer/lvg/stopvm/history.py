@@ -55,9 +55,12 @@ class Record:
     carried: list[Entry] = field(default_factory=list)  # stopped earlier, and not yet back
     restored: str = ""  # when a boot dealt with this record; that happens once
 
-    def pending(self) -> list[Entry]:
-        """Return the guests that a restore has still to bring back."""
-        if self.restored:
+    def pending(self, also_dealt_with: bool = False) -> list[Entry]:
+        """Return the guests that a restore has still to bring back.
+
+        A record that a boot has dealt with has none; with `also_dealt_with` those that it did not bring back.
+        """
+        if self.restored and not also_dealt_with:
             return []
         return [entry for entry in [*self.guests, *self.carried] if not entry.restored]
 
@@ -96,7 +99,7 @@ class History:
         """Return the newest record that can be read; what cannot be read is passed over and complained of."""
         for path in sorted(self._files(), reverse=True):
             try:
-                return path, _record(json.loads(path.read_text()))
+                return path, record(json.loads(path.read_text()))
             except (OSError, ValueError, TypeError, RecursionError) as error:
                 self.complaints.append(f"{path} cannot be used and is passed over: {error}")
         return None
@@ -110,7 +113,7 @@ class History:
         if name and not (paths and paths[0].name >= name):
             return None
         try:
-            return [_record(json.loads(path.read_text())) for path in paths if path.name > name]
+            return [record(json.loads(path.read_text())) for path in paths if path.name > name]
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
@@ -165,7 +168,8 @@ def _lines(data: Mapping[str, object]) -> Iterator[str]:
     yield "\n}\n"
 
 
-def _record(data: Any) -> Record:  # noqa: ANN401  # whatever JSON held
+def record(data: Any) -> Record:  # noqa: ANN401  # whatever JSON held
+    """Return the record that a file holds. Raises ValueError and TypeError; the values in it are not looked at."""
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError("not a record of a known schema")
     known = {item.name: data[item.name] for item in fields(Record) if item.name in data}

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import libvirt
 
-from . import agent, domainjobs, wire
+from . import agent, connecting, domainjobs, wire
 from .calls import Calls, CallTimeoutError
 from .decide import Facts
 from .listening import listen
@@ -54,7 +54,7 @@ class LibvirtSession:
             raise NoAnswerError(str(error)) from None
 
     def _open(self, events: Events, loop: asyncio.AbstractEventLoop) -> None:
-        connection, listening = wire.connect_twice(self.uri)
+        connection, listening = connecting.connect_twice(self.uri)
         self._lost = listen(listening, self.uri, events, loop)
         try:
             self._driver, self.real = connection.getType().lower(), connection.getURI()
@@ -187,7 +187,7 @@ class LibvirtSession:
         if self._driver == "test" or (found is not None and found.isAlive()):
             return found or self._connection
         try:
-            self._own.connection = wire.connect(self.uri)
+            self._own.connection = connecting.connect(self.uri)
         except UnreachableError:
             return self._connection
         return self._own.connection

@@ -24,8 +24,8 @@ from .settle import needed, start_order
 class Restore:
     """One restore from one record, which is written again after each guest, so that an end at any time is no harm.
 
-    Guests are started in turn, `start_delay` apart. One that needs others waits until those are up; nobody else
-    waits for them.
+    It is about those guests of the record that are `chosen`, by default about all that are not yet back. Guests are
+    started in turn, `start_delay` apart. One that needs others waits until those are up; nobody else waits for them.
     """
 
     policy: Policy
@@ -35,9 +35,11 @@ class Restore:
     record: Record
     report: Report
     notifier: Notifier
+    chosen: Sequence[Entry] | None = None
     reach_within: float = 90.0  # seconds that libvirt has to come up
     agent_within: float = 120.0  # seconds that a guest's agent has to come up
     turn_within: float = 15.0  # seconds after which a start that is not through holds up no other one
+    _todo: Sequence[Entry] = ()
     _up: dict[str, asyncio.Event] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _next_turn: float = 0.0
@@ -51,7 +53,7 @@ class Restore:
         loop = asyncio.get_running_loop()
         for why in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(why, self._give_up, why.name)
-        todo = start_order(self.policy, self.record.pending())
+        todo = self._todo = start_order(self.policy, self.record.pending() if self.chosen is None else self.chosen)
         needs = needed(self.policy, [entry.name for entry in todo])
         self._up = {entry.name: asyncio.Event() for entry in todo}
         reached = {
@@ -63,7 +65,8 @@ class Restore:
                 self._fail(entry, repr(error))
         if any(not entry.restored for entry in todo):
             return 3
-        self.record.restored = history.now()
+        if not self.record.restored and not self.record.pending():
+            self.record.restored = history.now()
         self._write()
         self.notifier.status(f"{len(todo)} guests dealt with, {self._failed} failed")
         return 1 if self._failed else 0
@@ -78,7 +81,7 @@ class Restore:
                 return
             facts, rules = Facts(entry.uuid, entry.name, entry.uri), self.policy.for_guest(entry.name)
             came = await self._start_in_turn(session, entry, facts, rules)
-            if came and entry.state != "paused":
+            if came and not _stays_paused(entry, came):
                 await self._settle_in(session, facts, rules, came)
         finally:
             self._up[entry.name].set()
@@ -112,7 +115,8 @@ class Restore:
                 self.report.err(f"{entry.name} is not back: {error}")
             return ""
         self._mark(entry, came)
-        self.report.info(f"{entry.name}: {came}{', paused as it was' if paused and came != 'running' else ''}")
+        how = "paused as it was" if paused else "paused, since it had crashed"
+        self.report.info(f"{entry.name}: {came}{f', {how}' if _stays_paused(entry, came) else ''}")
         return came
 
     async def _settle_in(self, session: Session, facts: Facts, rules: GuestPolicy, came: str) -> None:
@@ -153,7 +157,12 @@ class Restore:
 
     def _give_up(self, why: str) -> None:
         """End at once. Each guest was marked when it was back; the others go into the record of the next stop."""
-        names = [entry.name for entry in self.record.pending()]
+        names = [entry.name for entry in self._todo if not entry.restored]
         with suppress(OSError):
             self.report.warning(f"{why}: not yet brought back, next time then: {', '.join(names) or 'none'}")
         os._exit(0)
+
+
+def _stays_paused(entry: Entry, came: str) -> bool:
+    """True if a guest that came back does not run on: libvirt leaves one paused that was saved after a crash."""
+    return (entry.state == "paused" and came != "running") or (entry.state == "crashed" and came == "resumed")

@@ -16,15 +16,22 @@ def same_boot(record: Record, this_boot: str) -> bool:
     return bool(this_boot) and record.boot_id == this_boot
 
 
-def settle(record: Record, this_boot: str, report: Report, said: Callable[[Entry], str] = lambda _: "") -> None:
+def settle(
+    record: Record,
+    this_boot: str,
+    report: Report,
+    said: Callable[[Entry], str] = lambda _: "",
+    chosen: Sequence[Entry] | None = None,
+) -> None:
     """Deal with what cannot be brought back: give verdicts to guests that have none, pass over the rest.
 
     `said` returns how a guest ended by libvirt's own account: a verdict, "moved", CUT, or "" if there is none.
+    `chosen` are those that are about to be brought back, if not all of the record.
     """
     for entry in record.guests:
         if not entry.verdict and not same_boot(record, this_boot):
             _judge(entry, said(entry), report)
-    for entry in record.pending():
+    for entry in record.pending() if chosen is None else chosen:
         if entry.method == MOVED:
             entry.restored = "moved"
         elif not entry.persistent:

@@ -1,14 +1,12 @@
 """`stopvm stop`: all guests of all URIs at once, driven by events, within the time there is."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import decide, summary, timing, whoruns
+from . import anew, decide, summary, timing, whoruns
 from .calls import Calls
 from .decide import Facts
 from .ending import ROOT
@@ -59,7 +57,7 @@ class Stop:
         for why in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(why, self.keeper.give_up, why.name)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost terminal is no reason to leave guests half asked
-        self._begin = loop.time()
+        self._begin = anew.begin(loop.time(), self.policy.budget)
         self._end = self._begin + self.policy.budget
         ticker = asyncio.ensure_future(self._tick())
         try:
@@ -174,15 +172,11 @@ class Stop:
             self._reconnects.add(asyncio.ensure_future(lost.run()))
 
     def _begin_anew(self) -> None:
-        """Take the place of this process by a new stop; what this one did is on record.
-
-        For a daemon that fell silent and has to be killed: calls that still wait for it then make libvirt's
-        library write where it must not, and the process ends (libvirt 9.0, "stack smashing detected").
-        """
+        """Have a new stop take the place of this one; what this one did is on record."""
         self.report.err("the libvirt daemon fell silent: this stop begins anew, without what waits for it")
         self.keeper.save_now()
         try:
-            os.execve(sys.executable, sys.orig_argv, {**os.environ, **self.notifier.environment()})  # noqa: S606
+            anew.take_place(self._begin, self.notifier.environment())
         except OSError as error:
             self.report.err(f"it cannot: {error}")
 

@@ -1,64 +1,17 @@
-"""libvirt in this program's words: connections, its event loop, states, events, errors.
+"""libvirt in this program's words: guests, states, events, errors. Imported only when libvirt is needed."""
 
-Imported only when libvirt is needed. Events come from libvirt's own event loop, in a thread: it can
-be started once in a process and serves any number of asyncio loops, which libvirtaio cannot.
-"""
-
-import os
 import re
-import threading
 from contextlib import suppress
-from functools import cache
-from urllib.parse import urlsplit
 
 import libvirt
 import libvirt_qemu
 
 from .decide import Facts
-from .session import NoAgentError, UnreachableError
+from .session import NoAgentError
 
 _AGENT_ANSWERS = 5  # seconds
 # no channel in the guest's definition (qemuDomainAgentAvailable), or a driver without agents
 _NO_AGENT = (libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_NO_SUPPORT)
-
-
-@cache
-def start_events() -> None:
-    """Start libvirt's event loop, once, before the first connection; and keep libvirt from writing to stderr."""
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    libvirt.virEventRegisterDefaultImpl()
-    libvirt.virEventAddTimeout(60_000, lambda *_: None, None)  # a loop with nothing to wait for would return at once
-    threading.Thread(target=_run_events, daemon=True).start()
-
-
-def _run_events() -> None:
-    while True:
-        with suppress(libvirt.libvirtError):
-            libvirt.virEventRunDefaultImpl()
-
-
-def connect(uri: str) -> "libvirt.virConnect":
-    """Open a connection; "default" is what it is for virsh. Raises UnreachableError."""
-    name = os.environ.get("VIRSH_DEFAULT_CONNECT_URI") if uri == "default" else uri
-    try:
-        return libvirt.open(name or None)
-    except libvirt.libvirtError as error:
-        raise UnreachableError(reason(error)) from None
-
-
-def connect_twice(uri: str) -> tuple["libvirt.virConnect", "libvirt.virConnect"]:
-    """Open a connection for requests and one for news; of what is far away, or in this process, there is only one.
-
-    libvirt wakes its event loop twice for each request on a connection that the loop knows; the first one is made
-    before there is a loop. Raises UnreachableError.
-    """
-    near = uri == "default" or not urlsplit(uri).netloc
-    if not near:
-        start_events()
-    requests = connect(uri)
-    start_events()
-    alone = not near or requests.getURI().startswith("test:")
-    return requests, requests if alone else connect(uri)
 
 
 def find(connection: "libvirt.virConnect", guest: Facts) -> "libvirt.virDomain":

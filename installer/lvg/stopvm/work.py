@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from . import decide, history, hostdown, whoruns
 from .calls import Calls
-from .history import History
+from .history import History, Record
 from .keeper import Keeper, new_record
 from .notify import Notifier
 from .policy import Policy
@@ -98,17 +98,21 @@ def _restore(rules: Policy, options: argparse.Namespace, report: Report, notifie
     from .restore import Restore  # noqa: PLC0415
     from .settle import settle, whether  # noqa: PLC0415
 
-    store, this_boot = History(options.state), history.boot_id()
+    store, this_boot, some = History(options.state), history.boot_id(), Selection(tuple(options.only))
     found = store.latest()
     for text in store.complaints:
         report.warning(text)
-    if found and options.now:
-        found[1].restored = ""  # a boot that brought nothing back has not dealt with it for the admin
-    if found is None or not found[1].pending():
+    # A boot that brought nothing back has dealt with the record, but not for the admin.
+    pending = found[1].pending(also_dealt_with=options.now) if found else []
+    chosen = [entry for entry in pending if some.takes(entry.name)]
+    unknown = _say_unknown(some, found[1] if found else None, report)
+    if found is None or not chosen:
         report.info("nothing to bring back")
-        return 0
+        return 2 if unknown else 0
     path, latest = found
-    settle(latest, this_boot, report, lambda entry: lastboot.how_ended(entry, latest.started))
+    if options.now and not some:
+        latest.restored = ""
+    settle(latest, this_boot, report, lambda entry: lastboot.how_ended(entry, latest.started), chosen)
     what = whether(rules, latest, this_boot, options.now)
     if what == "ignore":
         latest.restored = history.now()
@@ -121,7 +125,17 @@ def _restore(rules: Policy, options: argparse.Namespace, report: Report, notifie
         return 0
 
     async def run() -> int:
-        found = sessions([*rules.uris, *(entry.uri for entry in latest.pending())], Calls(), report)
-        return await Restore(rules, found, store, path, latest, report, notifier).run() if found else 3
+        todo = [entry for entry in chosen if not entry.restored]
+        found = sessions([*rules.uris, *(entry.uri for entry in todo)], Calls(), report)
+        return await Restore(rules, found, store, path, latest, report, notifier, todo).run() if found else 3
 
-    return asyncio.run(run())
+    return max(asyncio.run(run()), 2 if unknown else 0)
+
+
+def _say_unknown(some: Selection, record: Record | None, report: Report) -> tuple[str, ...]:
+    """Say which --only match no guest of the record, and return them: typing errors."""
+    entries = [*record.guests, *record.carried] if record else []
+    unknown = some.unmatched(entry.name for entry in entries)
+    for option in unknown:
+        report.err(f"{option} matches no guest of the last stop")
+    return unknown

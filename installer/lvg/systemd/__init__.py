@@ -7,12 +7,13 @@ from lvg.systemd.show import (
     directives,
     install_links,
     parse_show,
+    properties,
     running,
+    span,
     start,
     system_state,
     units,
     vendor_unit,
-    vendor_unit_folder,
 )
 
 __all__ = [
@@ -22,10 +23,11 @@ __all__ = [
     "directives",
     "install_links",
     "parse_show",
+    "properties",
     "running",
+    "span",
     "start",
     "system_state",
     "units",
     "vendor_unit",
-    "vendor_unit_folder",
 ]

@@ -4,6 +4,7 @@ A running systemd is asked once for all units together; below a root, or without
 files and links are read instead.
 """
 
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,15 +21,19 @@ __all__ = [
     "directives",
     "install_links",
     "parse_show",
+    "properties",
     "running",
+    "span",
     "start",
     "system_state",
     "units",
     "vendor_unit",
-    "vendor_unit_folder",
 ]
 
 _SECONDS = 90.0
+_SPAN = re.compile(r"([\d.]+)(us|ms|s|min|h|d|w|month|y)")
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604_800}
+_UNITS |= {"month": 2_629_800, "y": 31_557_600}
 _PROPERTIES = (
     "Id",
     "LoadState",
@@ -125,18 +130,29 @@ def _from_files(root: Root, name: str) -> Unit:
     return Unit(name, "loaded", enabled, preset, fragment=fragment, drop_ins=dropins, text=text)
 
 
+def properties(names: Iterable[str], wanted: Iterable[str], seconds: float) -> dict[str, dict[str, str]]:
+    """Return properties of units as the running systemd has them, in one question that may take `seconds`.
+
+    Raises LvgError if systemd does not answer.
+    """
+    asked = list(dict.fromkeys(names))
+    if not asked:
+        return {}
+    keys = ",".join(dict.fromkeys(["Id", *wanted]))
+    return parse_show(_systemctl("show", f"--property={keys}", "--", *asked, seconds=seconds), asked)
+
+
+def span(text: str) -> float | None:
+    """Return a time span of systemd's in seconds ("1min 30s", systemd.time(7)); None for infinity or no span."""
+    words = [_SPAN.fullmatch(word) for word in text.split()]
+    if not words or None in words:
+        return None
+    return sum(float(word[1]) * _UNITS[word[2]] for word in words if word)
+
+
 def vendor_unit(root: Root, name: str) -> str:
     """Return the path of a unit that a distro package installed, or ""; /etc plays no part."""
     return unitfiles.vendor_fragment(root, name)
-
-
-def vendor_unit_folder(root: Root) -> str:
-    """Return the folder where packages put units: Debian 11 and 12 say /lib, all others /usr/lib.
-
-    With a merged /usr both are one folder, and /usr/lib is its true name.
-    """
-    usr, old = "/usr/lib/systemd/system", "/lib/systemd/system"
-    return old if root.exists(old) and not root.exists(usr) else usr
 
 
 def daemon_reload() -> None:
@@ -154,15 +170,15 @@ def system_state() -> str:
     return _run("is-system-running").stdout.strip() or "unknown"
 
 
-def _systemctl(*words: str) -> str:
-    done = _run(*words)
+def _systemctl(*words: str, seconds: float = _SECONDS) -> str:
+    done = _run(*words, seconds=seconds)
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit {done.returncode}"
         raise LvgError(f"systemctl {words[0]}: {said}", f"Look at: systemctl status {words[-1]}")
     return done.stdout
 
 
-def _run(*words: str) -> "subprocess.CompletedProcess[str]":
+def _run(*words: str, seconds: float = _SECONDS) -> "subprocess.CompletedProcess[str]":
     command = ["systemctl", "--no-pager", "--no-ask-password", *words]
     try:
         return subprocess.run(
@@ -171,12 +187,12 @@ def _run(*words: str) -> "subprocess.CompletedProcess[str]":
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_SECONDS,
+            timeout=seconds,
             env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             check=False,
         )
     except FileNotFoundError:
         raise LvgError("systemctl is not installed", "Install systemd, or use --root.") from None
     except subprocess.TimeoutExpired:
-        what = f"systemctl {words[0]} did not answer in {_SECONDS:.0f} s"
+        what = f"systemctl {words[0]} did not answer in {seconds:.0f} s"
         raise LvgError(what, "Look at: systemctl list-jobs") from None

@@ -1,1 +1,0 @@
-"""A rehearsal: some guests are stopped and started now, as a shutdown of the host would."""

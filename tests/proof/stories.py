@@ -1,0 +1,129 @@
+"""What is cut off: each story is a host, what was done to it before, and the command that is struck."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trees import FakeHost, Tree, copy, differences, host_at, look, outside, plant, timeless
+
+Words = tuple[str, ...]
+GRACEFUL: Words = ("lvg-install", "--profile", "graceful")
+SUSPEND: Words = ("lvg-install", "--profile", "suspend")
+OVERLAY: Words = ("lvg-install", "--profile", "graceful", "--overlay")
+REMOVE: Words = ("lvg", "remove")
+ROLLBACK: Words = ("lvg", "rollback")
+
+
+@dataclass(frozen=True)
+class Story:
+    """`first` runs undisturbed, then `command` is struck.
+
+    `again` is the next run that leads to where `command` wanted to; `back` the one that leads to where it began.
+    `exact`: `again` leaves the very state folder that an undisturbed run leaves.
+    """
+
+    name: str
+    kind: str
+    first: tuple[Words, ...]
+    command: Words
+    again: Words
+    back: Words
+    exact: bool = True
+
+
+STORIES = (
+    Story("apply", "debian", (), GRACEFUL, GRACEFUL, REMOVE),
+    Story("apply over an apply", "debian", (GRACEFUL,), SUSPEND, SUSPEND, GRACEFUL),
+    Story("rollback of the second apply", "debian", (GRACEFUL, SUSPEND), ROLLBACK, GRACEFUL, SUSPEND, exact=False),
+    Story("remove", "debian", (GRACEFUL,), REMOVE, REMOVE, GRACEFUL),
+    Story("remove of two applies", "debian", (GRACEFUL, SUSPEND), REMOVE, REMOVE, SUSPEND),
+    Story("apply as an overlay", "debian", (), OVERLAY, OVERLAY, REMOVE),
+    Story("apply on OpenRC", "openrc", (), GRACEFUL, GRACEFUL, REMOVE),
+    Story("remove on OpenRC", "openrc", (GRACEFUL,), REMOVE, REMOVE, GRACEFUL),
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A story on disk: the tree it begins with, and what is known of its undisturbed course."""
+
+    story: Story
+    start: Path
+    pristine: Tree
+    before: Tree
+    after: Tree
+
+    def words(self, root: Path) -> list[str]:
+        return [*self.story.command, "--root", str(root)]
+
+
+def stage(story: Story, folder: Path) -> Scene:
+    """Play a story once without a disturbance, below `folder`."""
+    root, start = folder / "root", folder / "start"
+    plant(root, story.kind)
+    pristine = look(root)
+    for command in story.first:
+        must(host_at(root), command)
+    copy(root, start)
+    before = look(root)
+    must(host_at(root), story.command)
+    return Scene(story, start, pristine, before, look(root))
+
+
+def must(host: FakeHost, command: Words, also: int = 0) -> None:
+    """Run a command, which has to end well; `also` is an exit code that is as good as 0."""
+    done = host.run(*command)
+    if done.code not in (0, also):
+        raise AssertionError(f"{' '.join(command)} ended with {done.code}: {done.err.strip()}")
+
+
+def torn(scene: Scene, now: Tree) -> list[str]:
+    """Return what is neither as before nor as after, file by file, right after the stroke; and what leads nowhere."""
+    from trees import is_temporary
+
+    now, before, after = outside(now), outside(scene.before), outside(scene.after)
+    said = []
+    for path in sorted({*now, *before, *after}):
+        if now.get(path) not in (before.get(path), after.get(path)) and not is_temporary(path):
+            said.append(f"{path} is neither as before nor as after")
+    return said + headless(now)
+
+
+def headless(tree: Tree) -> list[str]:
+    """Return what of ours would be called and is not there: a link without its unit, a unit without its program."""
+    said = []
+    for path, item in tree.items():
+        name = path.rsplit("/", 1)[-1]
+        if item.kind == "link" and name.startswith("graceful-") and item.data.decode().lstrip("/") not in tree:
+            said.append(f"{path} is enabled without its unit")
+        calls = name in ("graceful-shutdown.service", "graceful-restore.service", "graceful-shutdown")
+        if item.kind == "file" and calls and not {"usr/local/bin/stopvm", "etc/lvg/policy.json"} <= {*tree}:
+            said.append(f"{path} calls a program that is not there, or has no policy")
+    return said
+
+
+def mended(scene: Scene, root: Path, spare: Path) -> list[str]:
+    """Let the next run come, each that there may be, and return what is then not as it was before or after."""
+    said = []
+    for word, next_run, wanted in (("again", scene.story.again, scene.after), ("back", scene.story.back, scene.before)):
+        copy(root, spare)
+        said += [f"{word}: {text}" for text in _next(scene, spare, next_run, wanted, word == "again")]
+    return said
+
+
+def _next(scene: Scene, root: Path, command: Words, wanted: Tree, again: bool) -> list[str]:
+    host = host_at(root)
+    try:
+        must(host, command, also=6 if command == REMOVE else 0)
+    except AssertionError as error:
+        return [str(error)]
+    now = look(root)
+    exact = scene.story.exact and (again or command == REMOVE)
+    said = differences(timeless(wanted), timeless(now)) if exact else differences(outside(wanted), outside(now))
+    if command != REMOVE:
+        status = host.run("lvg", "status", "--quiet").code
+        said += [f"lvg status ended with {status}"] if status else []
+        try:
+            must(host, REMOVE)
+        except AssertionError as error:
+            return [*said, str(error)]
+    return said + [f"after lvg remove: {text}" for text in differences(scene.pristine, look(root))]

@@ -1,0 +1,132 @@
+"""What the doctor reads, and what it does with what hangs or is broken."""
+
+import json
+import os
+import re
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import doctorhost
+from lvg import systemd
+from lvg.doctor.alone import in_force
+from lvg.doctor.gather import limit_of
+from lvg.doctor.processes import scope_in, scopes
+from lvg.doctor.table import CHECKS
+from lvg.doctor.tasks import Task
+from lvg.errors import LvgError
+from lvg.stopvm.policy import Policy
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_a_call_that_hangs_is_given_up():
+    hold = threading.Event()
+    hanging = Task("libvirt", hold.wait)
+
+    begin = time.monotonic()
+    with pytest.raises(LvgError, match="libvirt: no answer"):
+        hanging.result(0.05)
+    assert time.monotonic() - begin < 5
+    hold.set()
+
+
+def test_calls_run_at_the_same_time_and_give_what_they_return_or_raise():
+    both = threading.Barrier(2, timeout=5)
+    tasks = [Task("one", both.wait), Task("two", both.wait)]
+    assert sorted(task.result(5) for task in tasks) == [0, 1]
+
+    def broken():
+        raise LvgError("it is broken", "mend it")
+
+    with pytest.raises(LvgError, match="it is broken"):
+        Task("three", broken).result(5)
+
+
+@pytest.mark.parametrize(
+    ("text", "scope"),
+    [
+        ("0::/machine.slice/machine-qemu\\x2d1\\x2dvm.scope/libvirt/emulator\n", "machine-qemu\\x2d1\\x2dvm.scope"),
+        (
+            "3:cpu:/machine.slice/machine-qemu\\x2d7\\x2da.scope/emulator\n1:name=systemd:/machine.slice/"
+            "machine-qemu\\x2d7\\x2da.scope\n",
+            "machine-qemu\\x2d7\\x2da.scope",
+        ),
+        ("0::/system.slice/libvirtd.service\n", ""),
+        ("0::/\n", ""),
+    ],
+)
+def test_the_scope_of_a_process(text, scope):
+    assert scope_in(text) == scope
+
+
+def test_only_qemus_own_processes_are_looked_at(tmp_path):
+    programs = {
+        "10": "/usr/bin/qemu-system-x86_64",
+        "11": "/usr/libexec/qemu-kvm (deleted)",
+        "12": "/usr/bin/qemu-img",
+        "13": "/usr/bin/python3",
+    }
+    for pid, program in programs.items():
+        (tmp_path / pid).mkdir()
+        os.symlink(program, tmp_path / pid / "exe")
+        (tmp_path / pid / "cgroup").write_text(f"0::/machine.slice/machine-{pid}.scope\n")
+    (tmp_path / "14").mkdir()  # a thread of the kernel
+    (tmp_path / "self").mkdir()
+
+    assert scopes(tmp_path) == {10: "machine-10.scope", 11: "machine-11.scope"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30min", 1800),
+        ("1min 30s", 90),
+        ("1h 500ms", 3600.5),
+        ("2d 3h", 183_600),
+        ("90us", 9e-5),
+        ("infinity", None),
+        ("", None),
+        ("soon", None),
+    ],
+)
+def test_a_time_span_of_systemds(text, seconds):
+    assert systemd.span(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_when_systemd_cuts_the_power_off():
+    ends = {
+        "poweroff.target": {"JobTimeoutUSec": "30min", "JobTimeoutAction": "poweroff-force"},
+        "reboot.target": {"JobTimeoutUSec": "20min", "JobTimeoutAction": "reboot-force"},
+    }
+
+    assert limit_of(ends) == 1200
+    assert limit_of({**ends, "reboot.target": {"JobTimeoutUSec": "20min", "JobTimeoutAction": "none"}}) == 1800
+    assert limit_of({"poweroff.target": {"JobTimeoutUSec": "infinity", "JobTimeoutAction": "none"}}) is None
+    assert limit_of({}) is None
+
+
+def test_without_stopvm_the_rules_are_those_of_libvirt_guests():
+    facts = doctorhost.facts()
+    alone = replace(facts.survey, record=None)
+    rules = Policy(profile="graceful")
+
+    assert in_force(rules, facts.survey, facts.settings) is rules
+    found = in_force(rules, alone, replace(facts.settings, values={"ON_SHUTDOWN": "shutdown", "URIS": "a b"}))
+    assert (found.base.action, found.boot, found.uris) == ("none", "ignore", ("a", "b"))
+    assert (found.net.on_shutdown, found.net.shutdown_timeout, found.net.parallel) == ("shutdown", 300, 0)
+
+
+def test_the_table_in_the_documents_is_the_table_of_checks():
+    rows = re.findall(r"^\| ([A-Z]\w+) \| (.*) \| ([a-z ]+) \|$", (DOCS / "DOCTOR.md").read_text(), re.MULTILINE)
+
+    assert [(id_, title) for id_, title, _ in rows] == [(check.id, check.title) for check in CHECKS]
+    assert {severity for _, _, severity in rows} == {"failure", "warning", "failure or warning"}
+
+
+def test_no_two_checks_have_one_id():
+    assert len({check.id for check in CHECKS}) == len(CHECKS)
+    assert json.dumps([check.title for check in CHECKS]).isascii()
