@@ -13,8 +13,8 @@ from lvg.changes.paths import file_change
 from lvg.checkpoint import FOLDER, Checkpoint, edited_between, leftovers, load_all, originals
 from lvg.errors import LvgError, NothingAppliedError, RefusedError
 from lvg.files import Root
-from lvg.filestate import FileState, capture, file_state, put
-from lvg.layout import GUEST_LIST, RECORD, REPLACED_DIR, STATE_DIR, touches_units
+from lvg.filestate import FileState, capture, file_state, put, sync_folder
+from lvg.layout import GUEST_LIST, LOCK, RECORD, REPLACED_DIR, STATE_DIR, touches_units
 from lvg.locking import exclusive, undo_on_signals
 from lvg.recovery import net_is_active, recover
 from lvg.survey import survey
@@ -69,8 +69,13 @@ def require_something(root: Root) -> None:
     """Raise NothingAppliedError if there is nothing to undo. Reads only."""
     if os.path.lexists(root.real(STATE_DIR)) and not os.access(root.real(STATE_DIR), os.R_OK | os.X_OK):
         raise LvgError(f"{STATE_DIR} cannot be read by this user", "Run it with sudo.")
-    if not root.exists(FOLDER):
+    if not root.exists(FOLDER) and not _only_begun(root):
         raise NothingAppliedError("lvg has applied nothing here", "There is nothing to undo.")
+
+
+def _only_begun(root: Root) -> bool:
+    """True if a run was cut off before it did more than make the state folder; the next `session` removes that."""
+    return root.exists(STATE_DIR) and set(root.listdir(STATE_DIR)) <= {LOCK.rsplit("/", 1)[-1]}
 
 
 def rollback(root: Root, *, force: bool = False) -> Undone:
@@ -151,6 +156,7 @@ def _keep_copies(root: Root, lost: tuple[str, ...], now: dict[str, FileState]) -
     try:
         for path in lost:
             folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(folder.parent)
             name = f"{path.strip('/').replace('/', '-')}.{now[path].digest[:12]}"
             put(folder / name, file_state(now[path].data, 0o600), "new")
             said.append(f"the edited {path} is kept as {REPLACED_DIR}/{name}")

@@ -93,6 +93,7 @@ def delete(root: Root, ids: tuple[str, ...]) -> None:
         with_dot = folder / f".old-{name}"
         if (folder / name).exists():
             (folder / name).rename(with_dot)
+    sync_folder(folder)  # no power cut brings the name back without what it holds
     sweep(root)
 
 

@@ -67,7 +67,10 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     Nothing is ever stopped or restarted. Exit codes: 0 done or nothing to do, 1 failed and put back,
     2 usage, 4 refused without --force, 5 needs root, 7 unsupported distro, 8 no libvirt-guests.
     """
-    wish = commands.InstallWish(
+    from lvg.commands.install import InstallWish, command_of  # noqa: PLC0415 - no other verb needs it
+    from lvg.commands.install import install as body  # noqa: PLC0415
+
+    wish = InstallWish(
         profile=profile,
         sets=tuple(sets or ()),
         root=root,
@@ -83,8 +86,8 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
         quiet=quiet,
         command=(),
     )
-    wish = dataclasses.replace(wish, command=commands.command_of(wish))
-    raise typer.Exit(commands.speaking("lvg-install", verbose, lambda: commands.install(wish)))
+    wish = dataclasses.replace(wish, command=command_of(wish))
+    raise typer.Exit(commands.speaking("lvg-install", verbose, lambda: body(wish)))
 
 
 @app.callback(invoke_without_command=True)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
+from lvg.colours import printable, safe
 from lvg.errors import LvgError, NeedsRootError, UsageError
 from lvg.files import Root
 from lvg.locking import InterruptedRunError
-from lvg.render import printable, safe
 
 
 def prepare_streams() -> None:

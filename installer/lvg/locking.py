@@ -11,6 +11,7 @@ from types import FrameType
 
 from lvg.errors import LvgError
 from lvg.files import Root
+from lvg.filestate import sync_folder
 from lvg.layout import LOCK, STATE_DIR
 
 WAIT_SECONDS = 10.0
@@ -39,6 +40,7 @@ def exclusive(root: Root, wait: float = WAIT_SECONDS) -> Iterator[None]:
     try:
         handle = _take(path, time.monotonic() + wait, made)
     except OSError as error:
+        _remove(made)
         what = f"{STATE_DIR} cannot be written: {error.strerror}"
         raise LvgError(what, "lvg keeps its checkpoints there: make it writable.") from None
     try:
@@ -47,8 +49,7 @@ def exclusive(root: Root, wait: float = WAIT_SECONDS) -> Iterator[None]:
         if set(root.listdir(STATE_DIR)) <= {path.name}:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-                for each in reversed(made or [folder]):
-                    each.rmdir()
+                _remove(made or [folder])
         os.close(handle)
 
 
@@ -56,9 +57,17 @@ def _make_folders(folder: Path, made: list[Path]) -> None:
     """Make a folder of root's own and those above it that are missing; note the made ones."""
     for each in (*reversed(folder.parents), folder):
         if not each.exists():
-            each.mkdir(exist_ok=True)
-            each.chmod(0o700 if each == folder else 0o755)
+            mode = 0o700 if each == folder else 0o755
+            each.mkdir(mode, exist_ok=True)  # never open to others, not even before chmod, whatever the umask says
             made.append(each)
+            each.chmod(mode)
+            sync_folder(each.parent)  # a checkpoint is of no use in a folder that a power cut takes away
+
+
+def _remove(made: list[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for each in reversed(made):
+            each.rmdir()
 
 
 def _take(path: Path, deadline: float, made: list[Path]) -> int:

@@ -1,6 +1,6 @@
 """Recovery: put back what a run changed, at once after a failure, or in the next run after a kill."""
 
-import contextlib
+import errno
 import os
 from collections.abc import Sequence
 
@@ -8,9 +8,11 @@ from lvg import systemd
 from lvg.checkpoint import FOLDER, Checkpoint, Entry, delete, load_all, sweep
 from lvg.errors import LvgError, RefusedError
 from lvg.files import Root
-from lvg.filestate import capture, put, staged_name
+from lvg.filestate import capture, put, staged_name, sync_folder
 from lvg.layout import GUEST_LIST, touches_units
 from lvg.units import GUESTS
+
+_NOT_OURS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY)  # somebody uses the folder, so it stays
 
 
 def undo(root: Root, checkpoint: Checkpoint, *, foreign_too: bool) -> list[str]:
@@ -26,7 +28,7 @@ def undo(root: Root, checkpoint: Checkpoint, *, foreign_too: bool) -> list[str]:
             _put_back(root, entry, checkpoint.id, foreign_too=foreign_too, keep_list=keep_list)
         except (OSError, LvgError) as error:
             failures.append(f"{entry.path}: {error}")
-    remove_folders(root, checkpoint.folders)
+    failures += remove_folders(root, checkpoint.folders)
     failures += reload_units(root, [entry.path for entry in checkpoint.entries])
     if not failures:
         delete(root, (checkpoint.id,))
@@ -38,6 +40,7 @@ def _put_back(root: Root, entry: Entry, tag: str, *, foreign_too: bool, keep_lis
     real = root.real(entry.path, follow_last=False)
     if os.path.lexists(staged_name(real, tag)):  # unlink of nothing fails on a read-only file system
         staged_name(real, tag).unlink()
+        sync_folder(real.parent)
     if entry.path == GUEST_LIST and keep_list:
         return  # an old list keeps a running libvirt-guests from stopping guests at all
     now = capture(real)
@@ -58,6 +61,13 @@ def _refuse_edited(root: Root, checkpoint: Checkpoint) -> None:
 
 def recover(root: Root, *, force: bool) -> tuple[str, ...]:
     """Finish or undo what a killed run left, and say so. Raises LvgError if that cannot be done."""
+    try:
+        return _recover(root, force=force)
+    except OSError as error:
+        raise LvgError(f"what a run left in {FOLDER} cannot be cleared: {error}", "Mend that, run again.") from None
+
+
+def _recover(root: Root, *, force: bool) -> tuple[str, ...]:
     said = []
     sweep(root)
     for checkpoint in reversed(load_all(root)):
@@ -75,18 +85,32 @@ def recover(root: Root, *, force: bool) -> tuple[str, ...]:
 
 
 def drop(root: Root, checkpoint: Checkpoint) -> None:
-    """Delete the checkpoints that an undo made void, its own last: until then the next run goes on with it."""
-    remove_folders(root, [folder for each in load_all(root) if each.id in checkpoint.drops for folder in each.folders])
+    """Delete the checkpoints that an undo made void, its own last: until then the next run goes on with it.
+
+    Raises OSError, and LvgError for a folder that should go and stays.
+    """
+    folders = [folder for each in load_all(root) if each.id in checkpoint.drops for folder in each.folders]
+    if failures := remove_folders(root, folders):
+        raise LvgError(f"what an undo left cannot be removed: {'; '.join(failures)}", "Mend that, run again.")
     delete(root, checkpoint.drops)
     delete(root, (checkpoint.id,))
     remove_folders(root, (FOLDER,))
 
 
-def remove_folders(root: Root, folders: Sequence[str]) -> None:
-    """Remove the folders that are empty, the innermost first."""
+def remove_folders(root: Root, folders: Sequence[str]) -> list[str]:
+    """Remove the folders that are empty, the innermost first; return what went wrong."""
+    failures = []
     for folder in reversed(folders):
-        with contextlib.suppress(OSError, LvgError):
-            root.real(folder).rmdir()
+        try:
+            real = root.real(folder)
+            real.rmdir()
+            sync_folder(real.parent)
+        except LvgError:
+            continue  # a link in the way that leads nowhere: there is no folder of ours behind it
+        except OSError as error:
+            if error.errno not in _NOT_OURS and os.path.lexists(real):
+                failures.append(f"{folder}: {error}")
+    return failures
 
 
 def reload_units(root: Root, paths: Sequence[str]) -> list[str]:
@@ -108,8 +132,9 @@ def net_is_active(root: Root) -> bool:
 def make_folders(root: Root, paths: Sequence[str]) -> None:
     """Make the folders that these paths need, for all to read whatever the umask says. Raises OSError."""
     for folder in missing_folders(root, paths):
-        root.real(folder).mkdir(exist_ok=True)
+        root.real(folder).mkdir(0o755, exist_ok=True)  # without a moment in which others may write there
         root.real(folder).chmod(0o755)
+        sync_folder(root.real(folder).parent)
 
 
 def missing_folders(root: Root, paths: Sequence[str]) -> list[str]:

@@ -1,12 +1,10 @@
 """Text for people: what was found, what changes, what will happen. Plain lines, 80 columns where it can."""
 
-import os
-import re
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 
 from lvg.changes import Changes, Net
+from lvg.colours import CYAN, GREEN, RED, coloured
 from lvg.detect import Host
 from lvg.documents import diff_of
 from lvg.outcomes import last_line
@@ -16,7 +14,6 @@ from lvg.shutdowns import Past
 from lvg.systemd import Unit
 from lvg.verify import Row
 
-_GREEN, _RED, _CYAN, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 _COLUMNS = 80
 _PATH_WIDTH = 32
 _SHUTDOWN = {
@@ -26,30 +23,6 @@ _SHUTDOWN = {
 }
 _BOOT = {"start": "libvirt-guests starts the guests that ran", "ignore": "only guests with autostart come up"}
 _NAMES = {"systemctl": "units", "rc-service": "services"}
-_OURS = (_GREEN, _RED, _CYAN, _RESET)
-_SPLIT = re.compile("(" + "|".join(map(re.escape, _OURS)) + ")")
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters shown, so that no file name or guest name moves the cursor."""
-    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
-
-
-def colours_wanted() -> bool:
-    """True if stdout is a terminal and NO_COLOR is not set (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def coloured(text: str, colour: str) -> str:
-    """Return `text`, made printable, in a colour if colours are wanted."""
-    return f"{colour}{printable(text)}{_RESET}" if colours_wanted() else printable(text)
-
-
-def safe(line: str) -> str:
-    """Return a line that may hold our own colours, with every other control character shown."""
-    if not colours_wanted():
-        return printable(line)
-    return "".join(part if part in _OURS else printable(part) for part in _SPLIT.split(line))
 
 
 def host_lines(host: Host) -> list[str]:
@@ -99,7 +72,7 @@ def _table_line(action: str, what: str, reason: str) -> str:
 
 def diff_lines(diff: str) -> list[str]:
     """Return a diff line by line, coloured on a terminal."""
-    colours = {"+": _GREEN, "-": _RED, "@": _CYAN}
+    colours = {"+": GREEN, "-": RED, "@": CYAN}
     return [coloured(line, colours[line[0]]) if line[:1] in colours else line for line in diff.splitlines()]
 
 
@@ -148,7 +121,7 @@ def profile_list_lines(profiles: Iterable[Profile]) -> list[str]:
     """Return one line for each profile."""
     found = list(profiles)
     width = max((len(profile.name) for profile in found), default=0)
-    return [f"  {profile.name:<{width}}  {profile.broken or profile.summary}" for profile in found]
+    return [f"  {profile.name:<{width}}  {_one_line(profile.broken or profile.summary)}" for profile in found]
 
 
 def profile_lines(profile: Profile) -> list[str]:
@@ -160,7 +133,11 @@ def profile_lines(profile: Profile) -> list[str]:
             section = row.section
             lines += ["", f"[{section}]"]
         lines.append(f"{row.key + ' = ' + row.value:<50} # {row.origin}")
-    return lines
+    return [_one_line(line) for line in lines]
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 def _folded(head: str, rest: str, indent: int = 2) -> list[str]:
@@ -183,10 +160,10 @@ def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[
     """Return the whole answer of `lvg status`. Links that are in place are told by their units' rows."""
     shown = [row for row in rows if row.state == "drift" or row.found != "enabled" or "/" not in row.what]
     width = min(max((len(row.what) for row in shown), default=0), 60)
-    lines = _folded(f"profile {record.profile}:", record.summary)
+    lines = _folded(f"profile {record.profile}:", _one_line(record.summary))
     lines += [*_folded(f"applied {record.when} by:", shlex.join(record.command)), ""]
     for row in shown:
-        mark = coloured("ok   ", _GREEN) if row.state == "ok" else coloured("DRIFT", _RED)
+        mark = coloured("ok   ", GREEN) if row.state == "ok" else coloured("DRIFT", RED)
         note = row.found if row.state == "ok" else f"{row.found} (expected {row.expected})"
         lines.append(f"{mark} {row.what:<{width}}  {note}")
     lines += [f"kept  {key} = {value} (the admin's, not ours)" for key, value in record.kept.items()]
@@ -202,4 +179,4 @@ def last_shutdown_line(past: Past | None, boot: str) -> str:
     """Return the last shutdown in one line, in red if guests were lost; or that none is recorded."""
     text, lost = last_line(past, boot)
     line = text.replace("\n", "\\n")
-    return coloured(line, _RED) if lost else line
+    return coloured(line, RED) if lost else line

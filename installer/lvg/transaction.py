@@ -15,7 +15,7 @@ from lvg.changes.types import FileChange, UnitAct
 from lvg.checkpoint import FOLDER, Checkpoint, Entry, load_all, mark, next_id, save
 from lvg.errors import LvgError
 from lvg.files import Root
-from lvg.filestate import ABSENT, capture, stage, swap_in
+from lvg.filestate import ABSENT, capture, stage, swap_in, sync_folder
 from lvg.locking import InterruptedRunError, no_signals, too_late_for_signals
 from lvg.recovery import drop, make_folders, missing_folders, remove_folders, undo
 
@@ -47,13 +47,13 @@ def run(root: Root, transaction: Transaction, check: Callable[[], Sequence[str]]
         _insist(check())
         _swap_all(root, checkpoint.id, transaction.last)
         with no_signals():
-            marked = mark(root, checkpoint, "drop" if transaction.drops else "done", transaction.drops)
+            marked = _mark(root, checkpoint, transaction.drops)
             too_late_for_signals()
     except BaseException as error:
         _give_up(root, checkpoint, error, started)
         raise
     if marked.phase == "drop":
-        with contextlib.suppress(OSError):  # the undo is done; the next run sweeps what is left of the checkpoints
+        with contextlib.suppress(OSError, LvgError):  # the undo is done; the next run sweeps what is left
             drop(root, marked)
     return marked
 
@@ -65,6 +65,7 @@ def _begin(root: Root, transaction: Transaction) -> Checkpoint:
     when = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         root.real(FOLDER).mkdir(mode=0o700, exist_ok=True)
+        sync_folder(root.real(FOLDER).parent)
         identity = next_id(load_all(root))
         folders = tuple(missing_folders(root, [change.path for change in changes if change.after != ABSENT]))
         checkpoint = Checkpoint(identity, "open", when, transaction.command, entries, folders)
@@ -93,6 +94,15 @@ def _swap_all(root: Root, tag: str, changes: Sequence[FileChange]) -> None:
             swap_in(real, change.after, tag)
     except OSError as error:
         raise LvgError(f"{path} cannot be written: {error.strerror}", _remedy(error)) from None
+
+
+def _mark(root: Root, checkpoint: Checkpoint, drops: tuple[str, ...]) -> Checkpoint:
+    try:
+        return mark(root, checkpoint, "drop" if drops else "done", drops)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the new mark may be there all the same, and everything is put back now
+            mark(root, checkpoint, "open")
+        raise LvgError(f"the checkpoint cannot be written: {error.strerror}", _remedy(error)) from None
 
 
 def _remedy(error: OSError) -> str:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from trees import FakeHost, Tree, copy, differences, host_at, look, outside, plant, timeless
+import traced
+from scratch import FakeHost, Tree, clear, copy, differences, host_at, is_temporary, look, outside, plant, timeless
 
 Words = tuple[str, ...]
 GRACEFUL: Words = ("lvg-install", "--profile", "graceful")
@@ -15,10 +16,11 @@ ROLLBACK: Words = ("lvg", "rollback")
 
 @dataclass(frozen=True)
 class Story:
-    """`first` runs undisturbed, then `command` is struck.
+    """`first` runs undisturbed, `killed` is killed, then `command` is struck.
 
     `again` is the next run that leads to where `command` wanted to; `back` the one that leads to where it began.
-    `exact`: `again` leaves the very state folder that an undisturbed run leaves.
+    `exact`: `again` leaves the very state folder that an undisturbed run leaves. `killed_at` counts calls from the one
+    that marks the run as done.
     """
 
     name: str
@@ -26,8 +28,10 @@ class Story:
     first: tuple[Words, ...]
     command: Words
     again: Words
-    back: Words
+    back: Words = ()
     exact: bool = True
+    killed: Words = ()
+    killed_at: int = 0
 
 
 STORIES = (
@@ -39,34 +43,66 @@ STORIES = (
     Story("apply as an overlay", "debian", (), OVERLAY, OVERLAY, REMOVE),
     Story("apply on OpenRC", "openrc", (), GRACEFUL, GRACEFUL, REMOVE),
     Story("remove on OpenRC", "openrc", (GRACEFUL,), REMOVE, REMOVE, GRACEFUL),
+    Story("the run after a killed apply", "debian", (GRACEFUL,), GRACEFUL, GRACEFUL, killed=SUSPEND),
+    Story("the run after a killed remove", "debian", (GRACEFUL,), REMOVE, REMOVE, killed=REMOVE),
+    Story("the run after a marked remove", "debian", (GRACEFUL,), GRACEFUL, GRACEFUL, killed=REMOVE, killed_at=2),
 )
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A story on disk: the tree it begins with, and what is known of its undisturbed course."""
+    """A story on disk: where it plays, the tree that it begins with, and what its undisturbed course leads to."""
 
     story: Story
-    start: Path
+    folder: Path
     pristine: Tree
     before: Tree
     after: Tree
+    earlier: tuple[Tree, ...]  # before a killed run, and what it would have made
 
-    def words(self, root: Path) -> list[str]:
-        return [*self.story.command, "--root", str(root)]
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "strace.log"
+
+    def words(self) -> list[str]:
+        return [*self.story.command, "--root", str(self.root)]
+
+    def rewind(self) -> None:
+        """Make the root what it is before the command."""
+        copy(self.folder / "start", self.root)
 
 
 def stage(story: Story, folder: Path) -> Scene:
     """Play a story once without a disturbance, below `folder`."""
     root, start = folder / "root", folder / "start"
+    clear(root)
     plant(root, story.kind)
     pristine = look(root)
     for command in story.first:
         must(host_at(root), command)
+    earlier = _kill(story, root, start, folder / "strace.log") if story.killed else ()
     copy(root, start)
     before = look(root)
     must(host_at(root), story.command)
-    return Scene(story, start, pristine, before, look(root))
+    return Scene(story, folder, pristine, before, look(root), earlier)
+
+
+def _kill(story: Story, root: Path, start: Path, log: Path) -> tuple[Tree, ...]:
+    """Kill a run; return the tree before it, and the one that it would have made."""
+    words, before = [*story.killed, "--root", str(root)], look(root)
+    copy(root, start)
+    points = traced.points(words, root, log)
+    after = look(root)
+    marks = [number for number, point in enumerate(points) if point.marks]
+    copy(start, root)
+    struck = traced.strike(words, root, points[marks[-1] + story.killed_at], "signal=SIGKILL", log)
+    if not struck.hit or struck.code != -9:
+        raise AssertionError(f"{' '.join(words)} was not killed")
+    return before, after
 
 
 def must(host: FakeHost, command: Words, also: int = 0) -> None:
@@ -76,16 +112,17 @@ def must(host: FakeHost, command: Words, also: int = 0) -> None:
         raise AssertionError(f"{' '.join(command)} ended with {done.code}: {done.err.strip()}")
 
 
-def torn(scene: Scene, now: Tree) -> list[str]:
-    """Return what is neither as before nor as after, file by file, right after the stroke; and what leads nowhere."""
-    from trees import is_temporary
+def torn(scene: Scene, now: Tree, *, parts: bool = False) -> list[str]:
+    """Return what is neither as before nor as after, file by file, right after the stroke; and what leads nowhere.
 
-    now, before, after = outside(now), outside(scene.before), outside(scene.after)
+    The latter not if `parts` were left out, and the run said so.
+    """
+    now, known = outside(now), [outside(tree) for tree in (scene.before, scene.after, *scene.earlier)]
     said = []
-    for path in sorted({*now, *before, *after}):
-        if now.get(path) not in (before.get(path), after.get(path)) and not is_temporary(path):
+    for path in sorted({*now, *scene.before, *scene.after}):
+        if now.get(path) not in [tree.get(path) for tree in known] and not is_temporary(path):
             said.append(f"{path} is neither as before nor as after")
-    return said + headless(now)
+    return said if parts else said + headless(now)
 
 
 def headless(tree: Tree) -> list[str]:
@@ -101,12 +138,15 @@ def headless(tree: Tree) -> list[str]:
     return said
 
 
-def mended(scene: Scene, root: Path, spare: Path) -> list[str]:
+def mended(scene: Scene) -> list[str]:
     """Let the next run come, each that there may be, and return what is then not as it was before or after."""
-    said = []
+    said, struck = [], scene.folder / "struck"
+    copy(scene.root, struck)
     for word, next_run, wanted in (("again", scene.story.again, scene.after), ("back", scene.story.back, scene.before)):
-        copy(root, spare)
-        said += [f"{word}: {text}" for text in _next(scene, spare, next_run, wanted, word == "again")]
+        if not next_run:
+            continue
+        copy(struck, scene.root)
+        said += [f"{word}: {text}" for text in _next(scene, scene.root, next_run, wanted, word == "again")]
     return said
 
 

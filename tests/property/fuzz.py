@@ -9,7 +9,6 @@ reads all files of a round, each in a subshell. `--record` notes the result in d
 """
 
 import argparse
-import contextlib
 import os
 import re
 import shlex
@@ -17,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,25 +26,70 @@ sys.path[:0] = [str(CHECKOUT / "installer"), str(CHECKOUT / "tests/property"), s
 
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from test_envfile import KEYS, script_bytes, tame_files, wild_files, wishes  # noqa: E402
 
 from lvg.envfile import assignments, checked_edit, edit, notes, sdenv  # noqa: E402
 from lvg.envfile.shell import tame  # noqa: E402
 from lvg.errors import LvgError  # noqa: E402
 from lvg.settings import SETTINGS  # noqa: E402
+from test_envfile import KEYS, script_bytes, tame_files, wild_files, wishes  # noqa: E402
 
 ROUND = 500
 NOBODY = 65534
 SECONDS = 60.0  # for one shell to read all files of a round
 EACH = 40  # of so many cases one goes the whole way, with the sandbox
+OUTCOMES = ("edited", "refused by its text", "refused because of what sh sees")
 Reading = dict[str, bytes] | None
 Case = tuple[str, bytes, dict[str, str]]
 
 CORPUS = [path.read_bytes()[:6000] for path in sorted((CHECKOUT / "tests/data/configs").glob("*.conf"))]
-SNIPPETS = [b"\n", b"\\", b"\\\n", b"'", b'"', b"#", b" ", b"\t", b"\r", b";", b"=", b"$", b"${", b"}", b"(", b")", b"`",
-            b"&&", b"||", b"<<E\n", b"E\n", b"\0", b"\xff", b"\xe9", b"\xe2\x80\xa8", b"export ", b"URIS=", b"ON_BOOT=start",
-            b"ON_SHUTDOWN='a\nb'", b"if :; then", b"fi", b"\nfi\n", b"unset URIS\n", b"return", b"readonly ", b"~", b"!",
-            b"URIS+=x", b"case x in x)", b";;", b"esac", b"$'a\\nb'", b"$((", b"))", b"<<-'E'\n", b"# "]  # fmt: skip
+SNIPPETS = [
+    b"\n",
+    b"\\",
+    b"\\\n",
+    b"'",
+    b'"',
+    b"#",
+    b" ",
+    b"\t",
+    b"\r",
+    b";",
+    b"=",
+    b"$",
+    b"${",
+    b"}",
+    b"(",
+    b")",
+    b"`",
+    b"&&",
+    b"||",
+    b"<<E\n",
+    b"E\n",
+    b"\0",
+    b"\xff",
+    b"\xe9",
+    b"\xe2\x80\xa8",
+    b"export ",
+    b"URIS=",
+    b"ON_BOOT=start",
+    b"ON_SHUTDOWN='a\nb'",
+    b"if :; then",
+    b"fi",
+    b"\nfi\n",
+    b"unset URIS\n",
+    b"return",
+    b"readonly ",
+    b"~",
+    b"!",
+    b"URIS+=x",
+    b"case x in x)",
+    b";;",
+    b"esac",
+    b"$'a\\nb'",
+    b"$((",
+    b"))",
+    b"<<-'E'\n",
+    b"# ",
+]
 
 
 @st.composite
@@ -85,8 +128,13 @@ def drawn(number: int, count: int) -> list[Case]:
     found: list[Case] = []
 
     @seed(number)
-    @settings(max_examples=count, deadline=None, phases=[Phase.generate], database=None,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=count,
+        deadline=None,
+        phases=[Phase.generate],
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(cases)
     def draw(case: Case) -> None:
         found.append(case)
@@ -113,7 +161,11 @@ done
         Path(folder).chmod(0o755)
         for number, data in enumerate(files):
             (Path(folder) / str(number)).write_bytes(data)
-        done = _run([shutil.which(shell[0]) or shell[0], *shell[1:], "-c", program], folder)
+        command = [shutil.which(shell[0]) or shell[0], *shell[1:], "-c", program]
+        try:
+            done = _run(command, folder)
+        except subprocess.TimeoutExpired:
+            done = _run(command, folder)  # the machine may have been held up; what hangs does so again
     parts = re.split(rf"{token}\d+\0".encode(), done)[1:]
     assert len(parts) == len(files), "the shell ended before the last file"
     return [_reading(part) for part in parts]
@@ -123,10 +175,18 @@ def _run(command: Sequence[str], folder: str) -> bytes:
     user = NOBODY if os.geteuid() == 0 else None
     # without a time limit of its own a file that loops would hold the round up: SECONDS says so
     done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env={"PATH": "/nonexistent"}, user=user, group=user, extra_groups=None if user is None else [],
-        timeout=SECONDS, check=False,
-    )  # fmt: skip
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": "/nonexistent"},
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        timeout=SECONDS,
+        check=False,
+    )
     return done.stdout
 
 
@@ -146,7 +206,7 @@ def attempt(case: Case, result: Result) -> bytes | None:
     try:
         done = edit(data, values)
     except LvgError as error:
-        result.counts["refused by its text"] += 1
+        result.counts[OUTCOMES[1]] += 1
         if kind == "tame":
             result.blame(f"a harmless file is refused ({error.what})", case)
         if not re.match(r"line \d+: ", error.what) or "\n" in error.what + error.todo:
@@ -160,13 +220,13 @@ def judge(case: Case, new: bytes, old: Reading, seen: Reading, result: Result) -
     kind, data, values = case
     right = seen is not None and all(seen[name] == value.encode() for name, value in values.items())
     if not right:
-        result.counts["refused because of what sh sees"] += 1
+        result.counts[OUTCOMES[2]] += 1
         if kind == "tame" or _accepted(case) is not None:
             result.blame(f"sh sees {seen}", case)
         return
     assert seen is not None
-    result.counts["edited"] += 1
-    if edit(new, values).data != new:
+    result.counts[OUTCOMES[0]] += 1
+    if old is not None and edit(new, values).data != new:
         result.blame("a second edit changes the file again", case)
     for reading in sdenv.read(new):
         if reading.whole and any(reading.values.get(name) != value for name, value in values.items()):
@@ -217,42 +277,53 @@ def rounds(first: int, count: int) -> Iterator[tuple[int, int]]:
         yield first + number, min(ROUND, count - number * ROUND)
 
 
-def table(result: Result, shell: str, first: int, count: int, seconds: float) -> list[str]:
+def table(result: Result, first: int, last: int) -> list[str]:
     """Return the lines of the result."""
-    last = first + -(-count // ROUND) - 1
-    rows = [("judge", shell), ("seeds", f"{first} to {last}, {ROUND} files each"), ("files", f"{sum(result.counts[each] for each in ('tame', 'wild', 'spoilt', 'bytes'))}")]
-    rows += [(key, str(result.counts[key])) for key in ("edited", "refused by its text", "refused because of what sh sees")]
-    rows += [("understood without sh", str(result.counts["understood without sh"]))]
-    rows += [("wrong values, crashes, hangs", str(len(result.wrong)))]
+    files = sum(result.counts[each] for each in ("tame", "wild", "spoilt", "bytes"))
+    rows: list[tuple[str, object]] = [("seeds", f"{first} to {last}"), ("files", files)]
+    rows += [(each, result.counts[each]) for each in (*OUTCOMES, "understood without sh")]
+    rows += [("wrong values, crashes, hangs", len(result.wrong))]
     return [f"{name:<36} {value}" for name, value in rows]
 
 
-def main() -> int:
-    """Run the rounds and return 0 if nothing was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+def record(heading: str, lines: Sequence[str]) -> None:
+    """Put the result into docs/RELIABILITY.md."""
+    import results  # noqa: PLC0415
+
+    file = CHECKOUT / "docs/RELIABILITY.md"
+    if not file.exists():
+        file.write_text("# What was tried to break it\n", encoding="utf-8")
+    results.record(heading, lines, file)
+
+
+def options() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shell", default="dash")
     parser.add_argument("--record", action="store_true")
-    options = parser.parse_args()
-    result, begin = Result(), time.monotonic()
-    for number, count in rounds(options.seed, options.cases):
-        try:
-            one_round(number, count, shlex.split(options.shell), result)
-        except (AssertionError, subprocess.TimeoutExpired) as error:
-            result.wrong.append(f"seed {number}: {error}")
-        for why in result.wrong[result.counts["said"] :]:
-            print(f"seed {number}: {why}", flush=True)
-        result.counts["said"] = len(result.wrong)
-        with contextlib.suppress(OSError):
-            print(f"\rseed {number}", end="", file=sys.stderr, flush=True)
-    lines = table(result, options.shell, options.seed, options.cases, time.monotonic() - begin)
-    print("\n".join(lines))
-    if options.record:
-        import results  # noqa: PLC0415
+    return parser.parse_args()
 
-        heading = f"Generated files, read by {options.shell}"
-        results.record(heading, ["tests/property/fuzz.py --cases " + str(options.cases), "", *lines], CHECKOUT / "docs/RELIABILITY.md")
+
+def main() -> int:
+    """Run the rounds and return 0 if nothing was wrong."""
+    given_words, result, number = options(), Result(), 0
+    for number, count in rounds(given_words.seed, given_words.cases):
+        before = len(result.wrong)
+        try:
+            one_round(number, count, shlex.split(given_words.shell), result)
+        except AssertionError as error:
+            result.wrong.append(str(error))
+        except subprocess.TimeoutExpired:
+            result.wrong.append(f"no end within {SECONDS:.0f} s")
+        for why in result.wrong[before:]:
+            print(f"seed {number}: {why}", flush=True)
+    command = f"tests/property/fuzz.py --cases {given_words.cases} --seed {given_words.seed} --record"
+    lines = [command, "", *table(result, given_words.seed, number)]
+    print("\n".join(lines))
+    if given_words.record:
+        record(f"The editor, with {given_words.shell} as the judge", lines)
     return 1 if result.wrong else 0
 
 

@@ -7,6 +7,8 @@ import pytest
 from lvg.stopvm import history
 from lvg.stopvm.history import Entry, History, Record
 
+WRONG = ('"seconds": "1"', '"seconds": NaN', '"seconds": -1', '"seconds": true', '"wanted": 1', '"detail": null')
+
 
 def test_round_trip(tmp_path):
     store = History(tmp_path)
@@ -42,7 +44,12 @@ def test_the_newest_by_number_whatever_the_clock_says(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 1, "guests": [1]}', '{"schema": 1, "carried": [{}]}'],
+    [
+        *("", "{", "[]", "null", '{"schema": 2}', '{"schema": 1, "guests": [1]}', '{"schema": 1, "carried": [{}]}'),
+        *('{"schema": 1, "complaints": 5}', '{"schema": 1, "complaints": [5]}', '{"schema": 1, "started": 5}'),
+        *('{"schema": 1, "exit_code": "0"}', '{"schema": 1, "exit_code": true}', '{"schema": 1, "guests": 7}'),
+        *(f'{{"schema": 1, "guests": [{{"uri": "a", "uuid": "b", "name": "c", {wrong}}}]}}' for wrong in WRONG),
+    ],
 )
 def test_a_broken_record_is_passed_over(tmp_path, text):
     store = History(tmp_path)

@@ -335,6 +335,23 @@ def test_without_a_usable_state_file_the_folder_tells_where_the_monitor_is(host,
     assert (found.name, found.monitor, found.agent) == ("guest-with-a-very-long-name", monitor, None)
 
 
+@pytest.mark.parametrize(("name", "others"), [("db", ["2-web-db", "10-db2"]), ("w*", ["2-web"]), ("[ab]", ["2-a"])])
+def test_the_folder_of_another_guest_is_never_taken(host, name, others):
+    """Names that end alike, or read like patterns."""
+    host.start(name)
+    (host.root / f"run/libvirt/qemu/{name}.xml").unlink()
+    for each in others:
+        monitor = host.root / f"var/lib/libvirt/qemu/domain-{each}/monitor.sock"
+        monitor.parent.mkdir(parents=True)
+        monitor.touch()
+    assert qemuprocess.find(host.root) == []
+    monitor = host.root / f"var/lib/libvirt/qemu/domain-7-{name}/monitor.sock"
+    monitor.parent.mkdir()
+    monitor.touch()
+    (found,) = qemuprocess.find(host.root)
+    assert (found.name, found.monitor) == (name, monitor)
+
+
 def test_a_state_file_as_libvirt_writes_it(tmp_path):
     text = STATE.format(name="ä &amp; b", uuid="u", job="save", agent="connected")
     found = qemuprocess.described(text.replace("</devices>", "<hostdev/></devices>"), tmp_path, persistent=False)

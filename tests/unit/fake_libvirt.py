@@ -18,6 +18,7 @@ PROBE = Path(__file__).resolve().parents[2] / "installer/lvg/guests/probe.py"
 CHANNEL = "<channel><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel>"
 NAMES = [f"{word}{number}" for word, count in (("ok", 86), ("deaf", 2), ("no", 1), ("off", 1), ("plain", 10))
          for number in range(count)]  # fmt: skip
+OS = 2
 ONLY_TO_READ, NOT_AT_ALL = "fake:///only-to-read", "fake:///not-at-all"
 
 
@@ -39,6 +40,9 @@ class Connection:
 
     def getURI(self) -> str:
         return self.uri
+
+    def close(self) -> None:
+        """The real one keeps a connection for as long as there is a guest of it."""
 
     def getLibVersion(self) -> int:
         return 9_000_000
@@ -82,6 +86,10 @@ class Domain:
             raise Error("it has just ended")
         return {"type": 2, "operation": 9} if self._name == "plain0" else {"type": 0}
 
+    def guestInfo(self, types: int) -> dict[str, str]:
+        json.loads(command(self, '{"execute": "guest-get-osinfo"}', 0, 0))
+        return {"os.name": "Debian", "os.pretty-name": "Debian 12"} if types == OS else {}
+
 
 def command(domain: Domain, text: str, timeout: int, flags: int) -> str:
     if not domain.connection.writes:
@@ -95,10 +103,10 @@ def answer(name: str, execute: str) -> str:
         time.sleep(600)
     if name.startswith("off"):
         raise Error("Guest agent is not responding", 86)
-    if name.startswith("no") and execute != "guest-get-osinfo":
+    if name.startswith("no") and execute == "guest-get-osinfo":
         raise Error("internal error: unable to execute QEMU agent command 'x': it has been disabled")
     time.sleep(0.002)
-    return json.dumps({"return": {"name": execute} if execute == "guest-get-osinfo" else {}})
+    return json.dumps({"return": {"supported_commands": [{"name": "guest-exec", "enabled": False}]}})
 
 
 def connect(uri: str, writes: bool) -> Connection:
@@ -112,7 +120,7 @@ def install() -> None:
     kinds = {"ACTIVE": 1, "INACTIVE": 2, "RUNNING": 4, "PERSISTENT": 8, "AUTOSTART": 16, "MANAGEDSAVE": 32}
     vars(fake).update({f"VIR_CONNECT_LIST_DOMAINS_{kind}": flag for kind, flag in kinds.items()})
     vars(fake).update(libvirtError=Error, VIR_DOMAIN_RUNNING=1, VIR_DOMAIN_SHUTOFF=5, VIR_DOMAIN_JOB_NONE=0)
-    vars(fake).update(VIR_ERR_AGENT_UNRESPONSIVE=86, registerErrorHandler=lambda *_: None)
+    vars(fake).update(VIR_ERR_AGENT_UNRESPONSIVE=86, VIR_DOMAIN_GUEST_INFO_OS=OS, registerErrorHandler=lambda *_: None)
     vars(fake).update(open=lambda uri: connect(uri, True), openReadOnly=lambda uri: connect(uri, False))
     vars(agents).update(qemuAgentCommand=command)
     sys.modules.update(libvirt=fake, libvirt_qemu=agents)

@@ -28,5 +28,5 @@ def write(root: Path, number: int, data: Mapping[str, Any] | str) -> Path:
     """Write record number `number`, or any other text in its place."""
     path = root / HISTORY_DIR.lstrip("/") / f"{number:08}-x.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8", errors="surrogatepass")
     return path

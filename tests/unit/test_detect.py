@@ -172,6 +172,7 @@ def test_gentoo_with_both_services_installed_follows_its_init(tree):
     assert (openrc.init, openrc.config_file, openrc.dialect) == ("openrc", CONF_D, "openrc")
     assert (openrc.service.enabled, openrc.service.unit) == ("enabled", "/etc/init.d/libvirt-guests")
     assert openrc.service.keys == {"LIBVIRT_URIS", "LIBVIRT_SHUTDOWN"}
+    assert openrc.disagreements == ()
     systemd = detect(tree({"sbin/init": "-> ../usr/lib/systemd/systemd"}))
     assert (systemd.init, systemd.config_file) == ("systemd", "/etc/libvirt/libvirt-guests.conf")
     assert systemd.dialect == "upstream"
@@ -181,6 +182,13 @@ def test_alpine_before_the_service_is_installed(tree):
     host = detect(tree({**os_release("alpine"), OPENRC: ""}))
     assert (host.config_file, host.dialect, host.supported) == (CONF_D, "openrc", True)
     assert "apk add libvirt-daemon" in host.advice
+
+
+@pytest.mark.parametrize("id_", ["gentoo", "alpine", "artix", "debian"])
+def test_openrcs_own_script_leaves_no_doubt(tree, id_):
+    files = {**os_release(id_), OPENRC: "", "etc/init.d/libvirt-guests": OPENRC_SCRIPT, "etc/conf.d/libvirt-guests": ""}
+    host = detect(tree(files))
+    assert (host.config_file, host.dialect, host.disagreements) == (CONF_D, "openrc", ())
 
 
 def test_a_sysv_script_that_only_calls_the_real_one(tree):

@@ -70,6 +70,12 @@ def test_every_verb_and_option_of_lvg_is_in_its_page_and_no_other(capsys: pytest
         assert f"*lvg* *{verb}*" in section("lvg.8", "SYNOPSIS")
 
 
+@pytest.mark.parametrize("verb", sorted({*LVG_VERBS}))
+def test_the_readme_shows_the_verb(verb: str) -> None:
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"\blvg {verb}\b", readme)
+
+
 @pytest.mark.parametrize("verb", LVG_VERBS)
 def test_the_synopsis_of_a_verb_has_its_options(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     there = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help_of(capsys, cli.app, verb), re.M))

@@ -13,7 +13,6 @@ import pytest
 import doctorhost
 from lvg import systemd
 from lvg.doctor.alone import in_force
-from lvg.doctor.gather import limit_of
 from lvg.doctor.processes import scope_in, scopes
 from lvg.doctor.table import CHECKS
 from lvg.doctor.tasks import Task
@@ -95,18 +94,6 @@ def test_only_qemus_own_processes_are_looked_at(tmp_path):
 )
 def test_a_time_span_of_systemds(text, seconds):
     assert systemd.span(text) == (None if seconds is None else pytest.approx(seconds))
-
-
-def test_when_systemd_cuts_the_power_off():
-    ends = {
-        "poweroff.target": {"JobTimeoutUSec": "30min", "JobTimeoutAction": "poweroff-force"},
-        "reboot.target": {"JobTimeoutUSec": "20min", "JobTimeoutAction": "reboot-force"},
-    }
-
-    assert limit_of(ends) == 1200
-    assert limit_of({**ends, "reboot.target": {"JobTimeoutUSec": "20min", "JobTimeoutAction": "none"}}) == 1800
-    assert limit_of({"poweroff.target": {"JobTimeoutUSec": "infinity", "JobTimeoutAction": "none"}}) is None
-    assert limit_of({}) is None
 
 
 def test_without_stopvm_the_rules_are_those_of_libvirt_guests():

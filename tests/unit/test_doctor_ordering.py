@@ -128,6 +128,24 @@ def test_a_guest_without_scope_loses_power_unless_stopvm_is_there() -> None:
     assert "masked" in finding.evidence
 
 
+@pytest.mark.parametrize(
+    ("family", "begins"),
+    [
+        ("debian", "apt-get install systemd-container; systemctl restart libvirtd.service; virsh managedsave vm"),
+        ("fedora", "dnf install systemd-container; systemctl restart"),
+        ("rhel", "dnf install systemd-container; systemctl restart"),
+        ("suse", "zypper install systemd-container; systemctl restart"),
+        ("arch", "pacman -S systemd; systemctl restart"),
+        ("gentoo", "Install systemd-machined, then: systemctl restart"),
+    ],
+)
+def test_machined_is_installed_as_it_is_on_that_distro(family: str, begins: str) -> None:
+    found = replace(with_unit(host(), "systemd-machined.service", LoadState="not-found"), scopes={99: ""})
+    seen = found.survey.host
+    found = with_survey(found, host=replace(seen, distro=replace(seen.distro, family=family)))
+    assert look("C1", found)[0].remedy.startswith(begins)
+
+
 def test_many_guests_without_scopes_are_one_finding() -> None:
     many = tuple(guest(f"vm{number}", pid=number) for number in range(100, 120))
     found = with_unit(host(), "systemd-machined.service", LoadState="not-found")

@@ -216,6 +216,7 @@ def test_drop_and_set_in_one_go_and_was() -> None:
         (b"\nON_SHUTDOWN = shutdown\n", "line 2: `ON_SHUTDOWN = shutdown` sets nothing"),
         (b"SHUTDOWN_TIMEOUT= 5\n", "line 1: `SHUTDOWN_TIMEOUT= 5` sets nothing"),
         (b"URIS+=x\n", "line 1: `URIS+=x` sets nothing"),
+        (b"URIS+=x 'a\nlvg: all is well'\n", "line 1: `URIS+=x 'a lvg: all is well'` sets nothing"),
         (b"PARALLEL_SHUTDOWN=$(nproc)\n", "line 1: PARALLEL_SHUTDOWN comes from a command"),
         (b"ON_BOOT=start\r\n", "line 1: ON_BOOT ends in a carriage return"),
         (b"on_boot=start\n", "line 1: on_boot is not ON_BOOT"),

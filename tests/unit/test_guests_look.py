@@ -56,14 +56,16 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_agents_are_asked_at_the_same_time_and_not_for_long() -> None:
-    (answer,) = guests.look(["fake:///"], GENEROUS)
+    (answer,) = guests.look(["fake:///"], GENEROUS, inside=["ok1", "no*"])
     assert (answer.error, len(answer.guests)) == ("", 100)
     assert answer.seconds < GENEROUS / 2, "nobody waited for the deaf ones"
     known = {guest.name: guest for guest in answer.guests}
     words = {"ok": "ok", "deaf": "silent", "no": "ok", "off": "silent", "plain": "none"}
     for name, guest in known.items():
         assert guest.agent == words[name.rstrip("0123456789")], name
-        assert guest.os == ("guest-get-osinfo" if guest.agent == "ok" else "")
+        assert guest.os == ("Debian 12" if name.startswith("ok") else "")
+    asked = {name for name, guest in known.items() if guest.agent_refuses}
+    assert asked == {"ok1", "no0"}, "a command of ours is seen in libvirt's log"
     assert [guest.name for guest in answer.guests if guest.job] == ["plain0"]
     assert known["plain0"].job == "backup"
 

@@ -8,7 +8,7 @@ import pytest
 from lvg import profiles
 from lvg.errors import LvgError, UsageError
 from lvg.files import Root
-from lvg.profiles import locate as profilefiles
+from lvg.profiles import reading
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
@@ -208,7 +208,7 @@ def test_path_on_the_live_host_must_be_roots_or_the_callers(tmp_path: Path, monk
     ],
 )
 def test_distrust(mode: int, owner: int, says: str) -> None:
-    assert profilefiles.distrust(mode, owner, frozenset({0, 7})) == says
+    assert reading.distrust(mode, owner, frozenset({0, 7})) == says
 
 
 def test_variable_names_the_shipped_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,18 @@ def test_shell_scripts_are_clean(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["demo", "check", ".ci/run", "bench/noop", "bench/stop", "bin/lvg", "bin/lvg-install", "bin/stopvm"]
+    "path",
+    [
+        "demo",
+        "check",
+        ".ci/run",
+        "bench/hostile",
+        "bench/noop",
+        "bench/stop",
+        "bin/lvg",
+        "bin/lvg-install",
+        "bin/stopvm",
+    ],
 )
 def test_programs_are_executable_and_use_the_distros_interpreters(path: str) -> None:
     assert (CHECKOUT / path).stat().st_mode & 0o111 == 0o111

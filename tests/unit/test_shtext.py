@@ -74,6 +74,7 @@ def test_what_never_ends_is_found_where_it_begins(text: str, line: int) -> None:
         ("~", None),
         ("a~", "a~"),
         ("*", "*"),
+        ("a\\", "a\\"),
     ],
 )
 def test_literal_values(raw: str, value: str | None) -> None:

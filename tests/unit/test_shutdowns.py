@@ -95,6 +95,7 @@ def broken(**changes: object) -> str:
         "{",
         "[]",
         "\x00\xff",
+        '{"schema": 1, "kind": "\ud800"}',
         "[" * 100_000,
         "9" * 5000,
         broken(schema=2),
@@ -116,7 +117,7 @@ def broken(**changes: object) -> str:
         broken(complaints=[1]),
         broken(profile="x" * (5 << 20)),
     ],
-    ids=range(24),
+    ids=range(25),
 )
 def test_a_file_that_is_no_record_is_passed_over_and_said(tmp_path: Path, text: str) -> None:
     write(tmp_path, 1, record([entry("web")]))

@@ -236,6 +236,15 @@ def test_what_ran_comes_back_in_order() -> None:
     assert names.index("db") < names.index("web1")
 
 
+@pytest.mark.parametrize("needs", [{"a": ["b"], "b": ["a"]}, {"*": ["a", "b"]}, {"a": ["b"], "b": ["c"], "c": ["a"]}])
+@pytest.mark.parametrize("names", ["abc", "cba", "bca"])
+def test_a_circle_of_needs_holds_up_no_start(needs: dict[str, list[str]], names: str) -> None:
+    policy = rules(boot="restore", guests=[{"match": name, "needs": others} for name, others in needs.items()])
+    found = starts(timeline.boot(policy, running(*names), "ignore"))
+    assert sorted(found) == ["a", "b", "c"]
+    assert all(found[other].wave < start.wave for start in found.values() for other in start.after)
+
+
 def test_autostart_holds_up_no_other_start() -> None:
     guests = [*running("a", autostart=True), *running("b")]
     back = starts(timeline.boot(rules(boot="restore", start_delay=60), guests, "ignore"))

@@ -70,14 +70,13 @@ def gather(root: Root, ups: float | None) -> Plan:
     return Plan(rules, line, back, ups, (*rules.complaints, *silent, *complaints, *unsure))
 
 
-def _running(answers: Sequence[Answer]) -> tuple[list[Guest], list[str]]:
-    """Return the guests that run, each once, and a line for each URI that does not answer. Raises LvgError."""
+def _running(answers: Sequence[Answer]) -> tuple[tuple[Guest, ...], list[str]]:
+    """Return the guests that run, and a line for each URI that does not answer. Raises LvgError."""
     silent = [f"libvirt at {answer.uri}: {answer.error}" for answer in answers if answer.error]
     if len(silent) == len(answers):
         todo = "Look at: virsh list, and systemctl status libvirtd virtqemud"
         raise LvgError(f"no plan without libvirt: {'; '.join(silent)}", todo)
-    first = {answer.real or answer.uri: answer for answer in reversed(answers) if not answer.error}
-    found = [guest for answer in answers if answer in first.values() for guest in answer.guests]
+    found = guests.running(answer for answer in answers if not answer.error)
     return found, [f"{text}; its guests are not in this plan" for text in silent]
 
 

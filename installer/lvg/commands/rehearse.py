@@ -106,7 +106,7 @@ class Rehearsal:
         answers = self.look(rules.uris, _ANSWER_WITHIN)
         if any(answer.error for answer in answers):
             return None
-        return frozenset(guest.name for answer in answers for guest in answer.guests)
+        return frozenset(guest.name for guest in guests.running(answers))
 
     def _newest(self) -> str:
         pasts, _ = shutdowns.past(self.root)

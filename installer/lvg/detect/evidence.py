@@ -40,8 +40,8 @@ def collect(root: Root, distro: Distro, found: Installed, config_file: str) -> t
     facts = [Evidence("--config-file", f"the file is {config_file}", config_file)] if config_file else []
     facts += _from_script(found)
     facts += _from_unit(root, found.unit)
-    table, _ = FAMILIES[distro.family].file_for(found.init)
-    if table:
+    table, dialect = FAMILIES[distro.family].file_for(found.init)
+    if table and found.dialect in ("", dialect):  # else this is not the libvirt-guests that the distro packages
         says = f"{distro.id or ' '.join(distro.id_like)} is of the family {distro.family}: {table}"
         facts.append(Evidence("distro table", says, table))
     existing = [path for path in _KNOWN_FILES if root.exists(path)]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from lvg import envfile, settings
 from lvg.doctor.installed import again, in_charge
+from lvg.doctor.remedies import virsh
 from lvg.doctor.types import Check, Finding, HostFacts, Settings
 from lvg.errors import LvgError
-from lvg.guests import Guest
+from lvg.guests import running
 from lvg.survey import Survey
 
 # Wrong values of these leave guests running, or without a limit; the others only change details.
@@ -86,7 +87,7 @@ def _shuts_down(facts: HostFacts) -> bool:
 
 def _net_is_quick(facts: HostFacts) -> Iterator[Finding]:
     guests, timeout, parallel = (
-        len(_running(facts)),
+        len(running(facts.answers)),
         _effective(facts, "SHUTDOWN_TIMEOUT"),
         _effective(facts, "PARALLEL_SHUTDOWN"),
     )
@@ -100,15 +101,11 @@ def _net_is_quick(facts: HostFacts) -> Iterator[Finding]:
         )
 
 
-def _running(facts: HostFacts) -> tuple[Guest, ...]:
-    return tuple(guest for answer in facts.answers for guest in answer.guests)
-
-
 def _net_can_save(facts: HostFacts) -> Iterator[Finding]:
     """Only for guests that stopvm leaves to libvirt-guests; upstream's script takes every other word for suspend."""
     if facts.survey.host.dialect != "upstream" or _shuts_down(facts):
         return
-    for guest in _running(facts):
+    for guest in running(facts.answers):
         left = not in_charge(facts) or facts.policy.for_guest(guest.name).action == "none"
         if left and guest.cannot_save:
             what = f"libvirt-guests cannot save it: {guest.cannot_save[0]}"
@@ -120,7 +117,7 @@ def _libvirt_answers(facts: HostFacts) -> Iterator[Finding]:
     for answer in facts.answers:
         if answer.error:
             what = f"libvirt at {answer.uri} does not answer: {answer.error}"
-            yield Finding("B8", "failure", what, f"virsh -c {answer.real or answer.uri} list", answer.error)
+            yield Finding("B8", "failure", what, virsh(answer.real or answer.uri, "list"), answer.error)
 
 
 def _explicit(facts: HostFacts) -> Iterator[Finding]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from lvg.doctor.names import names_are_known
 from lvg.doctor.remedies import rule, tell, virsh
+from lvg.doctor.stopped import they_are_back
 from lvg.doctor.types import Check, Finding, HostFacts
-from lvg.guests import Guest
+from lvg.guests import Guest, running
 from lvg.guests.definition import HOST_DEVICE, HOST_NETWORK
 from lvg.stopvm import decide
 from lvg.stopvm.policy import GuestPolicy
@@ -27,9 +28,8 @@ _NO_AGENT = {
 
 
 def _guests(facts: HostFacts) -> Iterator[tuple[Guest, GuestPolicy]]:
-    for answer in facts.answers:
-        for guest in answer.guests:
-            yield guest, facts.policy.for_guest(guest.name)
+    for guest in running(facts.answers):
+        yield guest, facts.policy.for_guest(guest.name)
 
 
 def _it_can_react(facts: HostFacts) -> Iterator[Finding]:
@@ -194,4 +194,5 @@ CHECKS = (
     Check("E14", "no guest goes back to an old state when it starts", _it_starts_fresh),
     Check("E15", "each guest's emulator is installed", _its_emulator_is_there),
     Check("E16", "the policy names guests that exist, without circles", names_are_known),
+    Check("E17", "guests that were stopped by hand are back", they_are_back),
 )

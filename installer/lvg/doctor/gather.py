@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lvg import bundle, guests, shutdowns, systemd, timeline
-from lvg.doctor import alone, config, installed, ordering, processes, qemus, resources, rivals, ups
+from lvg.doctor import alone, config, installed, ordering, processes, qemus, resources, rivals, stopped, ups
 from lvg.doctor.tasks import Task
 from lvg.doctor.types import HostFacts, Qemu
 from lvg.errors import LvgError
 from lvg.files import Root
-from lvg.guests import Answer, Guest
+from lvg.guests import Answer
 from lvg.layout import POLICY
 from lvg.stopvm import policy
+from lvg.stopvm.history import Entry
 from lvg.stopvm.policy import Policy
 from lvg.survey import Survey, survey
 from lvg.timeline import Timeline
@@ -61,7 +62,7 @@ def gather(root: Root) -> HostFacts:
     notes = _Notes()
     rules = notes.attempt(POLICY, lambda: policy.load(root.real(POLICY)), Policy())
     surveying = Task("the survey of this host", lambda: found_by_survey(root))
-    asking = Task("libvirt", lambda: guests.look(rules.uris, LIBVIRT_SECONDS))
+    asking = Task("libvirt", lambda: guests.look(rules.uris, LIBVIRT_SECONDS, _inside(rules)))
     showing = Task("systemctl show", lambda: _units(root))
     module = Task("Python's libvirt module", lambda: bundle.interpreter_has_libvirt(root))
     reading = Task("configuration files", lambda: _read(root))
@@ -87,6 +88,7 @@ def gather(root: Root) -> HostFacts:
         free=notes.attempt("free space", lambda: measuring.result(_SPARE), _NOT_MEASURED),
         ups=supplies,
         programs=notes.attempt("programs", lambda: dict(_programs(root, units)), dict[str, bool]()),
+        stopped=notes.attempt("the last stop", lambda: stopped.read(root), tuple[Entry, ...]()),
         libvirt_module=notes.attempt("Python", lambda: module.result(SYSTEMD_SECONDS), True),
         failed=tuple(notes.failed),
     )
@@ -101,14 +103,11 @@ def found_by_survey(root: Root) -> Survey:
     return found
 
 
-def limit_of(units: Units) -> float | None:
-    """Return the seconds after which systemd cuts a shutdown or reboot off; None if it does not (systemd.unit(5))."""
-    found = [
-        systemd.span(units[name].get("JobTimeoutUSec", ""))
-        for name in installed.ENDS
-        if name in units and units[name].get("JobTimeoutAction", "none") not in ("", "none")
-    ]
-    return min((each for each in found if each is not None), default=None)
+def _inside(rules: Policy) -> tuple[str, ...]:
+    """Return patterns of the guests in which a stop runs commands."""
+    if rules.base.before_stop:
+        return ("*",)
+    return tuple(rule.match for rule in rules.rules if dict(rule.values).get("before_stop"))
 
 
 def _units(root: Root) -> tuple[Mapping[int, str], Units]:
@@ -126,10 +125,10 @@ def _read(root: Root) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, str]
 
 
 def _timeline(root: Root, notes: _Notes, rules: Policy, answers: Iterable[Answer], units: Units) -> Timeline:
-    running: tuple[Guest, ...] = tuple(each for answer in answers for each in answer.guests)
     usual = notes.attempt("records of shutdowns", lambda: shutdowns.usual(shutdowns.past(root)[0]), _NOT_MEASURED)
+    running, limit = guests.running(answers), timeline.limit_of(units)
     nothing = Timeline((), rules.budget, 0.0, None, 0.0, 0.0)
-    return notes.attempt("the plan", lambda: timeline.of(rules, running, usual, limit_of(units)), nothing)
+    return notes.attempt("the plan", lambda: timeline.of(rules, running, usual, limit), nothing)
 
 
 def _programs(root: Root, units: Units) -> Iterator[tuple[str, bool]]:

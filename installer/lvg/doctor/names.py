@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from lvg.doctor.installed import again
 from lvg.doctor.remedies import virsh
 from lvg.doctor.types import Finding, HostFacts
+from lvg.guests import running
 from lvg.profiles.needs import is_glob
 
 
@@ -21,7 +22,7 @@ def names_are_known(facts: HostFacts) -> Iterator[Finding]:
     if not facts.answers or any(answer.error for answer in facts.answers):
         return  # who is not known may be there
     known = {name for answer in facts.answers for name in answer.defined}
-    known |= {guest.name for answer in facts.answers for guest in answer.guests}
+    known |= {guest.name for guest in running(facts.answers)}
     for name, where in dict(_named(facts, known)).items():
         if not any(fnmatchcase(each, name) for each in known):
             say = f"{json.dumps(name)} in {where} is no guest of this host"

@@ -10,6 +10,7 @@ from lvg.doctor import installed, qemus, scopes
 from lvg.doctor.scopes import MACHINED, SERVICES, is_up, local_answers, stopvm_acts
 from lvg.doctor.types import Check, Finding, HostFacts
 from lvg.layout import is_ours
+from lvg.timeline import limit
 
 SOCKETS = {"libvirtd.service": "libvirtd.socket", "virtqemud.service": "virtqemud.socket"}
 UNITS = (*SERVICES, *SOCKETS.values(), MACHINED)
@@ -20,7 +21,7 @@ _STOPPERS = (units.GUESTS, units.SHUTDOWN)
 
 def _guests_wait(facts: HostFacts) -> Iterator[Finding]:
     """The scopes of guests wait for virt-guest-shutdown.target, and it for what stops them (libvirt's units)."""
-    acting = [name for name in _STOPPERS if is_up(facts, name)]
+    acting = _acting(facts)
     if not acting:
         return
     for name in acting:
@@ -33,6 +34,12 @@ def _guests_wait(facts: HostFacts) -> Iterator[Finding]:
         what = f"{units.TARGET} is not active, so systemd kills guests while they are stopped"
         remedy = f"systemctl start {units.TARGET}"
         yield Finding("C3", "failure", what, remedy, f"ActiveState={shown.get('ActiveState', '')}")
+
+
+def _acting(facts: HostFacts) -> list[str]:
+    """Return the units that stop guests, as they are. Of a masked one systemd tells nothing, and A2 tells enough."""
+    masked = [name for name in _STOPPERS if facts.units.get(name, {}).get("LoadState") == "masked"]
+    return [name for name in _STOPPERS if is_up(facts, name) and name not in masked]
 
 
 def _order(name: str, after: str) -> str:
@@ -88,9 +95,7 @@ def _fits(facts: HostFacts) -> Iterator[Finding]:
     plan = facts.timeline
     if plan.limit is None or plan.worst + _HOST_SECONDS <= plan.limit:
         return
-    limits = (
-        f"{name}: JobTimeoutUSec={facts.units.get(name, {}).get('JobTimeoutUSec', '')}" for name in installed.ENDS
-    )
+    limits = (f"{name}: JobTimeoutUSec={facts.units.get(name, {}).get('JobTimeoutUSec', '')}" for name in limit.UNITS)
     evidence = f"stopvm {plan.stopped or plan.budget:.0f} s, then libvirt-guests {plan.net:.0f} s; {', '.join(limits)}"
     cut = f"systemd cuts the power {plan.limit:.0f} s after the order"
     if plan.worst > plan.limit:
@@ -113,10 +118,10 @@ def _has_time(facts: HostFacts) -> Iterator[Finding]:
 
     stopvm asks for more time while it works; a unit of somebody else's does not.
     """
-    for name in _STOPPERS:
-        shown = facts.units.get(name, {})
+    for name in _acting(facts):
+        shown = facts.units[name]
         seconds, needed = systemd.span(shown.get("TimeoutStopUSec", "")), _needs(facts, name)
-        if is_up(facts, name) and seconds is not None and seconds < needed:
+        if seconds is not None and seconds < needed:
             grave = name == units.SHUTDOWN or not stopvm_acts(facts)
             what = f"systemd ends {name} after {seconds:.0f} s, and stopping guests may take it {needed:.0f} s"
             folder = f"/etc/systemd/system/{name}.d"

@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from lvg.doctor import installed, scopes
+from lvg.doctor import releases, scopes
 from lvg.doctor.types import Check, Finding, HostFacts, Qemu
+from lvg.guests import running
 
 # libvirt gives each QEMU the file of a key, in the folder that it made for the guest (qemu_command.c).
 _KEY = re.compile(r'file"?[=:]"?(/[^",]*)/domain-[^/"]*/master-key\.aes')
@@ -52,7 +53,7 @@ def _after(option: str, words: Sequence[str]) -> str:
 
 
 def _no_session_guests(facts: HostFacts) -> Iterator[Finding]:
-    version = installed.version_of(facts)
+    version = releases.version_of(facts)
     found = [each for each in _unasked(facts) if each.driver == "session"]
     if found and version < _SESSION_STOPS:
         users = ", ".join(sorted({str(each.user) for each in found}))
@@ -72,7 +73,7 @@ def _no_foreign_qemu(facts: HostFacts) -> Iterator[Finding]:
 
 def _unasked(facts: HostFacts) -> list[Qemu]:
     """Return the processes that no libvirt of the policy has named."""
-    known = {guest.pid for answer in facts.answers for guest in answer.guests}
+    known = {guest.pid for guest in running(facts.answers)}
     return [each for each in facts.qemus if each.pid not in known]
 
 

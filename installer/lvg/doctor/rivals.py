@@ -65,7 +65,8 @@ def _no_foreign_drop_in(facts: HostFacts) -> Iterator[Finding]:
 
 def _systemd_has_read_it(facts: HostFacts) -> Iterator[Finding]:
     for name in _OURS:
-        if facts.units.get(name, {}).get("NeedDaemonReload") == "yes":
+        shown = facts.units.get(name, {})
+        if shown.get("NeedDaemonReload") == "yes" and shown.get("LoadState") != "masked":  # which never needs less
             what = f"{name} was changed on the disk, and systemd still goes by the old text"
             yield Finding("A15", "warning", what, "systemctl daemon-reload")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lvg.doctor.types import Check, Finding, HostFacts
-from lvg.guests import Guest
+from lvg.guests import Guest, running
 from lvg.timeline import Step
 
 State = Literal["ok", "warning", "failure"]
@@ -73,7 +73,7 @@ def _findings(check: Check, facts: HostFacts) -> tuple[Finding, ...]:
 
 def ends(facts: HostFacts) -> Ends:
     """Return each guest with what becomes of it, those first that stop first."""
-    guests = {(guest.uri, guest.name): guest for answer in facts.answers for guest in answer.guests}
+    guests = {(guest.uri, guest.name): guest for guest in running(facts.answers)}
     steps = facts.timeline.steps
     return tuple((guests[step.uri, step.name], step) for step in steps if (step.uri, step.name) in guests)
 

@@ -8,19 +8,26 @@ from collections.abc import Iterator, Sequence
 from lvg import units
 from lvg.doctor import installed
 from lvg.doctor.types import Check, Finding, HostFacts
-from lvg.guests import Answer, Guest
+from lvg.guests import Answer, Guest, running
 from lvg.stopvm import decide
 
 MACHINED = "systemd-machined.service"
 SERVICES = ("libvirtd.service", "virtqemud.service")
 _LOCAL = ("qemu:///system", "qemu+unix:///system")
 _NAMED = 5  # guests that a message names
+_INSTALL = {
+    "debian": "apt-get install systemd-container; ",
+    "fedora": "dnf install systemd-container; ",
+    "rhel": "dnf install systemd-container; ",
+    "suse": "zypper install systemd-container; ",
+    "arch": "pacman -S systemd; ",  # machined is a part of it
+}
 _UP = ("active", "activating", "reloading")
 
 
 def local_guests(facts: HostFacts) -> tuple[Guest, ...]:
     """Return the guests of this host's system libvirt, each once, whatever URI they were found at."""
-    return tuple({guest.uuid: guest for answer in local_answers(facts) for guest in answer.guests}.values())
+    return tuple({guest.uuid: guest for guest in running(local_answers(facts))}.values())
 
 
 def local_answers(facts: HostFacts) -> tuple[Answer, ...]:
@@ -76,8 +83,9 @@ def _with_scope(facts: HostFacts, guests: Sequence[Guest]) -> str:
     """Until its daemon starts again libvirt remembers that there was no machined (virsystemd.c)."""
     load = facts.units.get(MACHINED, {}).get("LoadState", "")
     daemon = next((name for name in SERVICES if is_up(facts, name)), SERVICES[0])
-    mend = {"masked": f"systemctl unmask {MACHINED}", "not-found": "apt-get install systemd-container"}.get(load, "")
-    return f"{mend}; systemctl restart {daemon}; {_again(guests)}" if mend else _again(guests)
+    install = _INSTALL.get(facts.survey.host.distro.family, "Install systemd-machined, then: ")
+    mend = {"masked": f"systemctl unmask {MACHINED}; ", "not-found": install}.get(load, "")
+    return f"{mend}systemctl restart {daemon}; {_again(guests)}" if mend else _again(guests)
 
 
 def _again(guests: Sequence[Guest]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-from lvg.doctor import config, eachguest, installed, ordering, resources, rivals
+from lvg.doctor import config, eachguest, installed, ordering, releases, resources, rivals
 from lvg.doctor.types import Check
 
 
@@ -14,7 +14,15 @@ def _place(check: Check) -> tuple[str, int, str]:
 
 CHECKS: tuple[Check, ...] = tuple(
     sorted(
-        (*installed.CHECKS, *rivals.CHECKS, *config.CHECKS, *ordering.CHECKS, *resources.CHECKS, *eachguest.CHECKS),
+        (
+            *installed.CHECKS,
+            *releases.CHECKS,
+            *rivals.CHECKS,
+            *config.CHECKS,
+            *ordering.CHECKS,
+            *resources.CHECKS,
+            *eachguest.CHECKS,
+        ),
         key=_place,
     )
 )

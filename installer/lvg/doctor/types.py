@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lvg.guests import Answer
+from lvg.stopvm.history import Entry
 from lvg.stopvm.policy import Policy
 from lvg.survey import Survey
 from lvg.timeline import Timeline
@@ -67,6 +68,7 @@ class HostFacts:
     `scopes` has the scope of each QEMU process of this host by pid, "" for one that is in none. `free` is the space in
     folders where guests are saved, in MiB, by path. `programs` says of what our units run, by path, if it can be run.
     `qemus` are the QEMU processes as their command lines describe them. `ups` has what upsc says of each UPS, by name.
+    `stopped` are the guests that a stop by hand in this boot took down, and that are to be brought back.
     `libvirt_module` is False if stopvm's Python has no libvirt. `failed` says what could not be gathered, and why.
     """
 
@@ -82,6 +84,7 @@ class HostFacts:
     programs: Mapping[str, bool] = field(default_factory=dict)
     qemus: tuple[Qemu, ...] = ()
     ups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    stopped: tuple[Entry, ...] = ()
     libvirt_module: bool = True
     failed: tuple[str, ...] = ()
 

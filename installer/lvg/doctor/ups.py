@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lvg.stopvm.programs import trusted
+
 NUT = ("/etc/nut", "/etc/ups")  # the latter on Fedora, EL and SUSE
 APC = "/etc/apcupsd"
 FILES = (
@@ -50,7 +52,7 @@ def read(files: Mapping[str, str], seconds: float = 1.0) -> dict[str, dict[str, 
 def _upsc(name: str, seconds: float) -> str:
     try:
         done = subprocess.run(
-            ["upsc", name],
+            [trusted("upsc"), name],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -14,8 +15,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from lvg.colours import colours_wanted, printable
 from lvg.errors import LvgError
-from lvg.render import colours_wanted, printable
 
 NARROW = 80  # columns of a terminal that says nothing, of a pipe, and of a picture in a file
 _MOST_WORDS = 400  # characters of one text that somebody else chose
@@ -108,14 +109,32 @@ def write(path: str, text: str) -> None:
 
     Raises LvgError if that cannot be done; what was there before is there still.
     """
-    target = Path(os.path.realpath(path))
     try:
-        if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8")
+        place, is_file = _place(path)
+        if is_file:
+            _replace(place, text)
         else:
-            _replace(target, text)
+            place.write_text(text, encoding="utf-8")
     except OSError as error:
         raise LvgError(f"{path} cannot be written: {error.strerror}", "Give another FILE.") from None
+
+
+def _place(path: str) -> tuple[Path, bool]:
+    """Return where a picture goes, and False for a device or a pipe. Raises OSError; LvgError for another user's link.
+
+    In a folder for all, such a link would lead root where that user wants, whatever fs.protected_symlinks says.
+    """
+    place = Path(os.path.realpath(os.path.dirname(path)), os.path.basename(path))  # noqa: PTH119, PTH120
+    try:
+        found = place.lstat()
+    except FileNotFoundError:
+        return place, True
+    if not stat.S_ISREG(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+        raise LvgError(f"{path} is a link, pipe or folder of another user's", "Give another FILE.")
+    if not stat.S_ISLNK(found.st_mode):
+        return place, stat.S_ISREG(found.st_mode)
+    target = Path(os.path.realpath(place))
+    return (place, False) if place.exists() and not place.is_file() else (target, True)
 
 
 def _replace(target: Path, text: str) -> None:

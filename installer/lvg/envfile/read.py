@@ -121,7 +121,7 @@ def _strays(script: Script, known: Iterable[str]) -> Iterator[str]:
         # `KEY = v` and `KEY += v` run a command of that name; `KEY= v` runs `v`
         name = words[0].raw.partition("=")[0].removesuffix("+")
         if name in known and not _assigning(command):
-            text = " ".join(word.raw for word in words)[:80]
+            text = " ".join(" ".join(word.raw for word in words).split())[:80]  # a word may hold line breaks
             yield f"line {line_of(script, words[0])}: `{text}` sets nothing: sh takes it for a command to run"
 
 

@@ -25,7 +25,8 @@ def scan_word(text: str, pos: int) -> tuple[int, str | None]:
     while pos < len(text) and text[pos] not in _BREAK:
         char = text[pos]
         if char == "\\":
-            value.append(text[pos + 1 : pos + 2].replace("\n", ""))
+            following = text[pos + 1 : pos + 2] or char  # the last character of the file means itself
+            value.append(following.replace("\n", ""))
             pos += 2
         elif char == "'":
             end = _find(text, "'", pos)

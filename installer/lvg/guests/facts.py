@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +18,8 @@ class Guest:
     `state` is in stopvm's words: running, paused, pmsuspended, crashed or shutdown; `why` is libvirt's reason for it
     ("user", "io-error", ...). `memory` is MiB. `agent`: "none" without a channel for one, "off" with a channel that
     nobody holds open, "silent" if it does not answer, "unasked" if there was no time to ask. `agent_refuses` are the
-    agent's commands that are disabled. `cannot_save` says what stands against a save, one reason each.
-    `disks` are the sources of its disks: a path, or "rbd:pool/image" and the like for one on a network.
+    agent's commands that are disabled, where that was asked. `cannot_save` says what stands against a save, one reason
+    each. `disks` are the sources of its disks: a path, or "rbd:pool/image" and the like for one on a network.
     `job` is what holds the guest now, "" for nothing.
     """
 
@@ -68,7 +69,8 @@ class Answer:
 
     `error` is "" if it answered; what was known when it fell silent is here nevertheless. `version` is the daemon's
     (9.0.0 is 9_000_000), 0 if not known. `defined` are the names of all guests, also of those that are off; `saved` of
-    those that are off with a saved state, which their next start resumes. `seconds` is how long it took.
+    those that are off with a saved state, which their next start resumes. `seconds` is how long it took. Where two URIs
+    mean the same libvirt, only one answer has its guests.
     """
 
     uri: str
@@ -79,3 +81,8 @@ class Answer:
     defined: tuple[str, ...] = ()
     seconds: float = 0.0
     saved: tuple[str, ...] = ()
+
+
+def running(answers: Iterable[Answer]) -> tuple[Guest, ...]:
+    """Return all guests that are active, each once."""
+    return tuple(guest for answer in answers for guest in answer.guests)

@@ -1,5 +1,6 @@
 """Runs the probe, and ends it when its time is up: libvirt may hang, we do not."""
 
+import json
 import os
 import select
 import signal
@@ -21,25 +22,26 @@ _CHUNK = 1 << 16
 _LATE = "late"
 
 
-def look(uris: Sequence[str], seconds: float = 2.0) -> tuple[Answer, ...]:
+def look(uris: Sequence[str], seconds: float = 2.0, inside: Sequence[str] = ()) -> tuple[Answer, ...]:
     """Ask libvirt at each URI, "default" included, for its guests; what was not known in time is in the error.
 
-    Takes `seconds` at most, whatever hangs. Nothing is asked that changes a guest.
+    Takes `seconds` at most, whatever hangs. Nothing is asked that changes a guest. `inside` are patterns of the names
+    of guests in which commands will run: of these alone it is known which commands their agents refuse.
     """
     wanted = tuple(dict.fromkeys(uris))
     begin = time.monotonic()
     lines, cut = list[bytes](), ""
     for interpreter in dict.fromkeys(filter(None, (sys.executable, bundle.INTERPRETER))):
-        lines, cut = _asked(interpreter, wanted, begin + seconds)
+        lines, cut = _asked(interpreter, [json.dumps(list(inside)), *wanted], begin + seconds)
         if cut == _LATE or (lines and not parse.is_missing(lines)):
             break
     why = f"libvirt did not answer within {seconds:g} s" if cut == _LATE else cut
     return parse.answers(wanted, lines, why, time.monotonic() - begin, os.geteuid() == 0)
 
 
-def _asked(interpreter: str, uris: Sequence[str], until: float) -> tuple[list[bytes], str]:
+def _asked(interpreter: str, words: Sequence[str], until: float) -> tuple[list[bytes], str]:
     """Return the lines of a probe, and why there are no more: "late", or what went wrong, "" for nothing."""
-    command = [interpreter, "-I", str(_PROBE), str(until - _KEPT), *uris]
+    command = [interpreter, "-I", str(_PROBE), str(until - _KEPT), *words]
     said = bytearray()
     try:
         with _started(command) as process:

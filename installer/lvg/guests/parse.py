@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from lvg.guests.definition import Definition, read
@@ -56,7 +56,7 @@ class _Heard:
 def answers(uris: Sequence[str], lines: Iterable[bytes], cut: str, seconds: float, root: bool) -> tuple[Answer, ...]:
     """Return what each URI answered. `cut` says why the lines end early, "" if they do not; `root`: root has asked.
 
-    A daemon that two URIs lead to is asked once: the guests are with the first of them.
+    Where two URIs mean the same libvirt, its guests are with the first whole answer.
     """
     heard = {uri: _Heard() for uri in uris}
     missing = ""
@@ -66,12 +66,11 @@ def answers(uris: Sequence[str], lines: Iterable[bytes], cut: str, seconds: floa
             _sort(words, about)
     if missing:
         cut = f"Python has no libvirt module ({missing}): install {PACKAGE}"
-    found: dict[str, Answer] = {}
-    for uri in uris:
-        answer = _answer(uri, heard[uri], cut, seconds, root)
-        again = answer.real and any(answer.real == each.real for each in found.values())
-        found[uri] = Answer(uri, answer.real, version=answer.version, seconds=answer.seconds) if again else answer
-    return tuple(found.values())
+    found = [_answer(uri, heard[uri], cut, seconds, root) for uri in uris]
+    first: dict[str, Answer] = {}
+    for answer in sorted(found, key=lambda each: bool(each.error)):
+        first.setdefault(answer.real or answer.uri, answer)
+    return tuple(each if each in first.values() else replace(each, guests=(), defined=(), saved=()) for each in found)
 
 
 def is_missing(lines: Sequence[bytes]) -> bool:
@@ -153,7 +152,7 @@ def _guest(
         memory=definition.memory,
         agent=_agent_state(definition, agent),
         agent_refuses=_refused(agent.get("info", "")),
-        os=_os(agent.get("os", "")),
+        os=agent.get("os", "")[:_LONGEST_OS],
         job="" if job is None else _OPERATIONS.get(job, "job"),
         on_poweroff=definition.on_poweroff,
         acpi=definition.acpi,
@@ -180,12 +179,6 @@ def _refused(reply: str) -> frozenset[str]:
     names = {name for each in known if isinstance(name := each.get("name"), str)}
     off = {each["name"] for each in known if each.get("enabled") is False and isinstance(each.get("name"), str)}
     return frozenset(off | {name for name in _NEEDED if names and name not in names})
-
-
-def _os(reply: str) -> str:
-    found = _returned(reply)
-    names = (found.get(key) for key in ("pretty-name", "name"))
-    return next((name[:_LONGEST_OS] for name in names if isinstance(name, str) and name), "")
 
 
 def _returned(reply: str) -> Mapping[str, Any]:

@@ -1,9 +1,16 @@
 """Asks libvirt who runs, and says what it hears as lines of JSON: a program of its own, which may hang or be killed.
 
-    python3 -I probe.py UNTIL URI...
+    python3 -I probe.py UNTIL NAMES URI...
 
-`UNTIL` is when it has to end, on the monotonic clock. Standard library and libvirt only. Each URI has a thread, so that
-one that hangs costs the others nothing; each line is written when it is known. Nothing is asked that changes a guest.
+`UNTIL` is when it has to end, on the monotonic clock. `NAMES` is a JSON list of patterns: the agents of these guests
+say which commands they take. Standard library and libvirt only. Each URI has a thread, so that one that hangs costs
+the others nothing; each line is written when it is known.
+
+Nothing is asked that changes a guest. An agent is asked for its system by virDomainGetGuestInfo: a command of ours
+(qemuAgentCommand) would mark the guest as tainted in libvirt's log, for as long as it runs. So only those of NAMES get
+one, since libvirt has no call for what they are asked; a stop runs commands in them as well.
+
+One long file: it is run by its path, alone, and `-I` keeps Python from importing what lies beside it.
 """
 
 import html
@@ -14,8 +21,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +39,7 @@ except ImportError as error:
 # that is deaf is taken for 5 s, whatever timeout is asked for: most have to stay free for others.
 _CONNECTIONS, _ASKED_AT_ONCE = 3, 4
 _AGENT_WITHIN = 1.0  # seconds
+_CLOSE_WITHIN = 0.2  # seconds
 _LONGEST = 1 << 20  # characters of a definition, or of what an agent says
 _LOOK_EVERY = 0.02  # seconds
 _CONNECTED = re.compile(r"<target type='virtio' name='org\.qemu\.guest_agent\.0'[^>]* state='connected'")
@@ -51,9 +60,10 @@ def _say(**words: object) -> None:
 class Agents:
     """Asks the agents of the guests at one URI, over up to so many connections."""
 
-    def __init__(self, uri: str, connections: int) -> None:
-        self._uri, self._connections, self._connecting = uri, connections, False
-        self._guests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    def __init__(self, uri: str, connections: int, names: Sequence[str]) -> None:
+        self._uri, self._connections, self._names = uri, connections, names
+        self._guests: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._serving: threading.Thread | None = None
         self._lock = threading.Lock()
         self._asked: dict[str, float] = {}  # since when an agent has owed us its first answer
         self._left = 0  # guests whose agents are not done with
@@ -73,33 +83,58 @@ class Agents:
         with self._lock:
             self._left += 1
         self._guests.put(uuid)
-        if not self._connecting:
-            self._connecting = True
-            _thread(self._connect)
+        if self._serving is None:
+            self._serving = _thread(self._serve)
 
-    def _connect(self) -> None:
+    def close(self, seconds: float) -> None:
+        """End the connections; one with a call that still waits for a deaf agent cannot be ended, and is left."""
+        for _ in range(self._connections * _ASKED_AT_ONCE):
+            self._guests.put(None)
+        if self._serving is not None:
+            self._serving.join(seconds)
+
+    def _serve(self) -> None:
         """Open the connections and have guests asked over them; if there is none, no agent is asked."""
-        opened = list["libvirt.virConnect"]()
+        opened = list[threading.Thread]()
         with suppress(libvirt.libvirtError):
             while len(opened) < self._connections:
-                opened.append(_open(self._uri))
-                for _ in range(_ASKED_AT_ONCE):
-                    _thread(partial(self._work, opened[-1]))
-        while not opened:
-            self._settle(self._guests.get(), "")
+                opened.append(_thread(partial(self._over, _open(self._uri))))
+        while not opened and (uuid := self._guests.get()) is not None:
+            self._settle(uuid, "")
+        for each in opened:
+            each.join()
+
+    def _over(self, connection: "libvirt.virConnect") -> None:
+        for each in [_thread(partial(self._work, connection)) for _ in range(_ASKED_AT_ONCE)]:
+            each.join()
+        connection.close()
 
     def _work(self, connection: "libvirt.virConnect") -> None:
-        while True:
-            uuid = self._guests.get()
+        while (uuid := self._guests.get()) is not None:
             with self._lock:
                 self._asked[uuid] = time.monotonic()
-            state = _ping(connection, uuid)
-            if not self._answered(uuid):
-                continue  # it was too late
-            if state == "ok":
-                info, system = (_asked(connection, uuid, word) for word in ("guest-info", "guest-get-osinfo"))
-                _say(uri=self._uri, agent=uuid, info=info, os=system)
-            self._settle(uuid, state)
+            state = self._talk(connection, uuid)
+            if self._answered(uuid):  # else it was too late
+                self._settle(uuid, state)
+
+    def _talk(self, connection: "libvirt.virConnect", uuid: str) -> str:
+        """Say what an agent says. Return "ok", "silent", or "" if libvirt has no answer: the guest has just ended."""
+        try:
+            domain = connection.lookupByUUIDString(uuid)
+            _say(uri=self._uri, agent=uuid, os=_system(domain), info=self._commands(domain))
+        except libvirt.libvirtError as error:
+            return "silent" if error.get_error_code() == libvirt.VIR_ERR_AGENT_UNRESPONSIVE else ""
+        except ValueError:
+            return "ok"  # what it says is no text
+        return "ok"
+
+    def _commands(self, domain: "libvirt.virDomain") -> str:
+        """Return what the agent says of its commands, "" for a guest where that does not matter."""
+        if any(fnmatchcase(domain.name(), name) for name in self._names):
+            with suppress(libvirt.libvirtError):
+                command = json.dumps({"execute": "guest-info"})
+                return _bounded(str(libvirt_qemu.qemuAgentCommand(domain, command, int(_AGENT_WITHIN), 0)))
+        return ""
 
     def _answered(self, uuid: str) -> bool:
         with self._lock:
@@ -112,35 +147,13 @@ class Agents:
             self._left -= 1
 
 
-def _ping(connection: "libvirt.virConnect", uuid: str) -> str:
-    """Return "ok", "silent", or "" if libvirt has no answer to that: the guest has just ended, for example."""
-    try:
-        _command(connection, uuid, "guest-ping")
-    except libvirt.libvirtError as error:
-        if "unable to execute QEMU agent command" in str(error):
-            return "ok"  # it is the agent itself that says no
-        return "silent" if error.get_error_code() == libvirt.VIR_ERR_AGENT_UNRESPONSIVE else ""
-    return "ok"
-
-
-def _asked(connection: "libvirt.virConnect", uuid: str, command: str) -> str:
-    with suppress(libvirt.libvirtError):
-        return _bounded(_command(connection, uuid, command))
-    return ""
-
-
-def _command(connection: "libvirt.virConnect", uuid: str, command: str) -> str:
-    domain = connection.lookupByUUIDString(uuid)
-    return str(libvirt_qemu.qemuAgentCommand(domain, json.dumps({"execute": command}), int(_AGENT_WITHIN), 0))
-
-
 class Daemon:
     """The libvirt at one URI."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, uri: str, names: Sequence[str]) -> None:
+        self._uri, self._names = uri, names
         self._listed = threading.Event()
-        self._agents = Agents(uri, 1)
+        self._agents = Agents(uri, 1, names)
         self._real = ""
 
     @property
@@ -152,18 +165,24 @@ class Daemon:
         """Say all about it but what agents know; never raises."""
         begin = time.monotonic()
         try:
-            self._ask(_open_to_read(self._uri))
+            connection = _open_to_read(self._uri)
+            self._ask(connection)
             _say(uri=self._uri, listed=True, seconds=time.monotonic() - begin)
+            connection.close()
         except libvirt.libvirtError as error:
             _say(uri=self._uri, error=str(error.get_error_message() or error))
         except Exception as error:  # a fault of ours is told as well
             _say(uri=self._uri, error=repr(error))
         self._listed.set()
 
+    def close(self, seconds: float) -> None:
+        """End what is still connected."""
+        self._agents.close(seconds)
+
     def _ask(self, connection: "libvirt.virConnect") -> None:
         self._real = connection.getURI()
         if not urlsplit(self._real).netloc:  # on this host, where a connection is cheap
-            self._agents = Agents(self._uri, _CONNECTIONS)
+            self._agents = Agents(self._uri, _CONNECTIONS, self._names)
         _say(uri=self._uri, real=self._real, version=connection.getLibVersion())
         kinds = {kind: _listed(connection, kind) for kind in _KINDS}
         active = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
@@ -201,6 +220,17 @@ class Daemon:
         job = domain.jobStats()
         if job.get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE:
             _say(uri=self._uri, job=domain.UUIDString(), operation=job.get("operation", 0))
+
+
+def _system(domain: "libvirt.virDomain") -> str:
+    """Return the name of the system in a guest, "" if its agent does not say. Raises libvirtError if it is silent."""
+    try:
+        found = domain.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_OS)
+    except libvirt.libvirtError as error:
+        if "unable to execute QEMU agent command" in str(error):
+            return ""  # it is the agent itself that says no
+        raise
+    return _bounded(found.get("os.pretty-name") or found.get("os.name") or "")
 
 
 def _open_to_read(uri: str) -> "libvirt.virConnect":
@@ -254,20 +284,26 @@ def _is_gone(xml: str) -> bool:
     return found is not None and not Path(html.unescape(found[1])).exists()
 
 
-def _thread(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, daemon=True).start()
+def _thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
 
 
 def main() -> None:
     """Ask, until all have answered or it is time to end."""
     libvirt.registerErrorHandler(lambda *_: None, None)  # it would write to stderr
-    until = float(sys.argv[1])
-    daemons = [Daemon(uri) for uri in sys.argv[2:]]
-    for daemon in daemons:
+    until, names = float(sys.argv[1]), json.loads(sys.argv[2])
+    everyone = [Daemon(uri, names) for uri in sys.argv[3:]]
+    for daemon in everyone:
         _thread(daemon.ask)
-    while daemons and time.monotonic() < until:
-        daemons = [daemon for daemon in daemons if not daemon.done]
-        time.sleep(_LOOK_EVERY if daemons else 0)
+    waiting = everyone
+    while waiting and time.monotonic() < until:
+        waiting = [daemon for daemon in waiting if not daemon.done]
+        time.sleep(_LOOK_EVERY if waiting else 0)
+    closed = min(until, time.monotonic() + _CLOSE_WITHIN)
+    for daemon in everyone:
+        daemon.close(max(closed - time.monotonic(), 0.0))
     os._exit(0)  # threads may wait for ever for a libvirt that hangs
 
 

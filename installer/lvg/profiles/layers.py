@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lvg.errors import UsageError, did_you_mean
-from lvg.profiles.locate import Document
 from lvg.profiles.policyfile import Rule
+from lvg.profiles.reading import Document
 from lvg.settings import OPENRC_KEYS, SETTINGS
 from lvg.settings import check as check_setting
 from lvg.stoppolicy import STOP_KEYS, Value, keys_for, shown

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from lvg import guests
 from lvg.errors import LvgError, RefusedError, UsageError, did_you_mean
 from lvg.guests import Answer, Guest
 from lvg.stopvm import order
@@ -18,9 +19,9 @@ def chosen(names: Sequence[str], answers: Sequence[Answer], rules: Policy) -> tu
     Raises LvgError if libvirt does not answer, UsageError for a name that no guest has, and RefusedError if one of
     them does not run, could not be started again, or is needed by a guest that is not named.
     """
-    reached = _reached(answers)
-    running = [guest for answer in reached for guest in answer.guests]
-    defined = {name for answer in reached for name in answer.defined} | {guest.name for guest in running}
+    _refuse_silent(answers)
+    running = guests.running(answers)
+    defined = {name for answer in answers for name in answer.defined} | {guest.name for guest in running}
     found = tuple(_named(name, running, defined) for name in dict.fromkeys(names))
     for guest in found:
         _refuse_alone(guest, rules)
@@ -29,15 +30,11 @@ def chosen(names: Sequence[str], answers: Sequence[Answer], rules: Policy) -> tu
     return found
 
 
-def _reached(answers: Iterable[Answer]) -> list[Answer]:
-    """Return the answers, one for each libvirt: two URIs may mean the same."""
-    found: dict[str, Answer] = {}
+def _refuse_silent(answers: Iterable[Answer]) -> None:
     for answer in answers:
         if answer.error:
             what = f"libvirt at {answer.uri} is out of reach: {answer.error}"
             raise LvgError(what, f"No guest was asked anything. Look at it: virsh -c {shlex.quote(answer.uri)} list")
-        found.setdefault(answer.real or answer.uri, answer)
-    return list(found.values())
 
 
 def _named(name: str, running: Iterable[Guest], defined: Iterable[str]) -> Guest:

@@ -62,7 +62,7 @@ def foretold(part: Part) -> list[str]:
     wrapper = textwrap.TextWrapper(
         _WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
-    return [f"{part.guest.name}:", *(line for sentence in sentences for line in wrapper.wrap(sentence))]
+    return [_shown(f"{part.guest.name}:"), *(line for sentence in sentences for line in wrapper.wrap(sentence))]
 
 
 def _commands(policy: GuestPolicy) -> Iterator[str]:
@@ -122,7 +122,12 @@ def outcome_line(outcome: Outcome) -> str:
     """Return one line about what became of a guest."""
     name, entry = outcome.part.guest.name, outcome.entry
     its = f"its timeout is {outcome.part.policy.timeout:.0f} s"
-    return f"{name}: {_stopped(entry)}, {_back(outcome)}; {its}"
+    return _shown(f"{name}: {_stopped(entry)}, {_back(outcome)}; {its}")
+
+
+def _shown(line: str) -> str:
+    """Return a line that stays one, whatever a guest calls itself."""
+    return line.replace("\n", "\\n")
 
 
 def _stopped(entry: Entry | None) -> str:
@@ -151,6 +156,10 @@ def _back(outcome: Outcome) -> str:
 
 def remedies(outcome: Outcome) -> list[str]:
     """Return what to do about a guest that is not back, or that may still go down; nothing if all is well."""
+    return [_shown(line) for line in _remedies(outcome)]
+
+
+def _remedies(outcome: Outcome) -> list[str]:
     guest, entry = outcome.part.guest, outcome.entry
     start = start_command(guest.name, guest.uri)
     if outcome.up is None:

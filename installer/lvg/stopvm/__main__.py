@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="systemd runs `stopvm stop` when the host goes down and `stopvm restore` at boot.",
     )
     found.add_argument("--version", action="version", version=f"stopvm {__version__}")
-    verbs = found.add_subparsers(dest="verb", metavar="stop|restore|status")
+    verbs = found.add_subparsers(prog="stopvm", dest="verb", metavar="stop|restore|status")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--policy", type=Path, default=policy.PATH, metavar="FILE", help="default: %(default)s")
     common.add_argument("--state", type=Path, default=Path("/var/lib/lvg"), metavar="DIR", help="default: %(default)s")

@@ -7,11 +7,11 @@ import asyncio
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from .post import Post
 
 T = TypeVar("T")
 _QUEUED = 64  # calls that may wait for a thread before there is no room
@@ -42,8 +42,7 @@ class Calls:
     async def run(self, seconds: float, function: Callable[[], T], *, quick: bool = False) -> T:
         """Return what `function` returns, or raise what it raises; CallTimeoutError after `seconds`."""
         lane = self._quick if quick else self._slow
-        call = _Call(function, asyncio.get_running_loop().create_future(), max(seconds, 0.01))
-        lane.take(call)
+        call = lane.take(function, max(seconds, 0.01))
         try:
             result: T = await call.future
         finally:
@@ -57,6 +56,7 @@ class _Call:
 
     function: Callable[[], Any]
     future: "asyncio.Future[Any]"
+    post: Post
     seconds: float
     began: float = 0.0
     ended: bool = False
@@ -75,8 +75,7 @@ class _Lane:
         self._open: dict[_Call, None] = {}
         self._given_up: list[_Call] = []  # nobody waits for them any more, but threads may
         self._threads = 0
-        self._done: deque[tuple[_Call, Any, Exception | None]] = deque()
-        self._told = False  # the loop knows that there are results
+        self._post: Post | None = None
         self._watched = False
         self._space: asyncio.Future[None] | None = None
 
@@ -86,15 +85,20 @@ class _Lane:
             self._space = self._space or asyncio.get_running_loop().create_future()
             await asyncio.wait([self._space])
 
-    def take(self, call: _Call) -> None:
+    def take(self, function: Callable[[], Any], seconds: float) -> _Call:
         """Put a call in the queue."""
+        loop = asyncio.get_running_loop()
+        if self._post is None or self._post.loop is not loop:
+            self._post = Post(loop)
+        call = _Call(function, loop.create_future(), self._post, seconds)
         self._open[call] = None
         self._todo.put(call)
         if self._at_hand() < min(self._few, len(self._open)):
             self._start_thread()
         if not self._watched:
             self._watched = True
-            call.future.get_loop().call_later(min(call.seconds, _LOOK_AFTER), self._look)
+            loop.call_later(min(seconds, _LOOK_AFTER), self._look)
+        return call
 
     def drop(self, call: _Call) -> None:
         """Take a call out, finished or not; the thread that is still at it is given up."""
@@ -136,25 +140,19 @@ class _Lane:
             if call.future.done():
                 continue
             call.began = time.monotonic()
-            outcome: tuple[_Call, Any, Exception | None]
+            result, error = None, None
             try:
-                outcome = (call, call.function(), None)
-            except Exception as error:
-                outcome = (call, None, error)
+                result = call.function()
+            except Exception as caught:
+                error = caught
             call.ended = True
-            self._done.append(outcome)
-            if not self._told:
-                self._told = True
-                with suppress(RuntimeError):  # the loop has ended meanwhile
-                    call.future.get_loop().call_soon_threadsafe(self._settle)
+            call.post.send(_settle, call.future, result, error)
 
-    def _settle(self) -> None:
-        self._told = False  # before the first is taken: a result that comes now is told of again
-        while self._done:
-            call, result, error = self._done.popleft()
-            if call.future.done():
-                continue
-            if error:
-                call.future.set_exception(error)
-            else:
-                call.future.set_result(result)
+
+def _settle(future: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -9,9 +9,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .typed import known_values
 
 SCHEMA = 1
 KEEP = 50  # records
@@ -128,8 +130,7 @@ class History:
 
     def write(self, path: Path, data: Mapping[str, object]) -> None:
         """Write a record as a whole, down to the disk, and drop the oldest ones. Raises OSError."""
-        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._folder)
         self._folder.chmod(0o700)
         put(path, data)
         for old in sorted(self._files())[:-KEEP]:
@@ -148,11 +149,24 @@ def put(path: Path, data: Mapping[str, object]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for root alone, and those above it, so that a power cut does not take them. Raises OSError."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def _lines(data: Mapping[str, object]) -> Iterator[str]:
@@ -169,17 +183,16 @@ def _lines(data: Mapping[str, object]) -> Iterator[str]:
 
 
 def record(data: Any) -> Record:  # noqa: ANN401  # whatever JSON held
-    """Return the record that a file holds. Raises ValueError and TypeError; the values in it are not looked at."""
+    """Return the record that a file holds; every value in it is of its type. Raises ValueError and TypeError."""
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError("not a record of a known schema")
-    known = {item.name: data[item.name] for item in fields(Record) if item.name in data}
+    known = known_values(Record, data)
     for key in ("guests", "carried"):
         known[key] = [_entry(item) for item in known.get(key, [])]
     return Record(**known)
 
 
 def _entry(data: Any) -> Entry:  # noqa: ANN401
-    known = {item.name: data[item.name] for item in fields(Entry) if item.name in data}
-    if not all(isinstance(known.get(key), str) for key in ("uri", "uuid", "name")):
+    if not isinstance(data, dict) or not {"uri", "uuid", "name"} <= data.keys():
         raise ValueError("a guest without a name")
-    return Entry(**known)
+    return Entry(**known_values(Entry, data))

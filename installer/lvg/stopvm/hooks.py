@@ -13,6 +13,8 @@ from .requests import ANSWER_WITHIN, Requests
 from .session import LibvirtError
 
 _SHOWN = 100  # lines of output that go to the journal
+_LONGEST = 500  # characters of each
+_KEPT = 1 << 16  # bytes of output; a command may print without end
 _AT_LEAST = 1.0  # seconds a command gets, however late it is
 
 
@@ -71,9 +73,9 @@ async def run_on_host(command: Command, guest: Facts, seconds: float, report: Re
         )
     except (OSError, ValueError) as error:
         return f"{command[0]}: {error}"
-    output, wrong = b"", ""
+    output, wrong = bytearray(), ""
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), max(seconds, 0.1))
+        await asyncio.wait_for(_end(process, output), max(seconds, 0.1))
     except TimeoutError:
         wrong = f"{command[0]}: not done after {seconds:.0f} s, killed"
     finally:
@@ -83,7 +85,14 @@ async def run_on_host(command: Command, guest: Facts, seconds: float, report: Re
     return wrong or (f"{command[0]}: exit code {process.returncode}" if process.returncode else "")
 
 
+async def _end(process: asyncio.subprocess.Process, output: bytearray) -> None:
+    """Wait until a process has ended and has nothing more to say; put the first that it says into `output`."""
+    while process.stdout and (part := await process.stdout.read(_KEPT)):
+        output += part[: _KEPT - len(output)]
+    await process.wait()
+
+
 def show(output: str, command: Command, guest: Facts, report: Report) -> None:
     """Put a command's output into the journal, as much of it as anybody reads."""
     for line in output.splitlines()[:_SHOWN]:
-        report.info(f"{guest.name}: {command[0]}: {line}")
+        report.info(f"{guest.name}: {command[0]}: {line[:_LONGEST]}")

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .programs import trusted
+
 _ANSWER_WITHIN = 3.0  # seconds; no answer counts as no shutdown, and libvirt-guests acts in a real one
 _LOCAL_QEMU = ("qemu:///system", "qemu+unix:///system")
 # The runlevels that end OpenRC's multi-user work; "off" and "recovery" are Debian's. In single-user mode OpenRC stops
@@ -68,7 +70,7 @@ def ask_systemd(words: Sequence[str], within: float) -> str:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            ["systemctl", *words],
+            [trusted("systemctl"), *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

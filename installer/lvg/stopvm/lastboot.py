@@ -58,7 +58,7 @@ def look(rules: Policy, policy: Path, state: Path, report: Report, root: Path = 
             if guests:
                 store.write(store.new(), cut_record(guests, store, before, rules.profile).as_json())
         note = Noted(this_boot, store.newest_name(), sight.cuts)
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        history.make_folder(state)
         history.put(state / "boot.json", {"schema": _SCHEMA, **asdict(note)})
     except (OSError, ValueError, TypeError) as error:
         report.warning(f"whether guests lost power cannot be told: {error}")
@@ -74,8 +74,10 @@ def noted(state: Path, policy: Path) -> Noted | None:
         data = json.loads(note.read_text())
         if data["schema"] != _SCHEMA or (policy.exists() and policy.stat().st_mtime > note.stat().st_mtime):
             return None
-        return Noted(str(data["boot_id"]), str(data["record"]), dict(data["cuts"]))
-    except (OSError, ValueError, TypeError, KeyError):
+        boot, record, cuts = data["boot_id"], data["record"], dict(data["cuts"])
+        sound = all(isinstance(text, str) for text in (boot, record, *cuts.values()))
+        return Noted(boot, record, cuts) if sound else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -134,7 +136,14 @@ def last_boot_began() -> str:
     """Return the time of the journal's first entry of the boot before this one, "" if it has none."""
     words = "journalctl --boot=-1 --output=short-unix --quiet --no-pager | head -n 1"
     try:
-        done = subprocess.run(["sh", "-c", words], capture_output=True, timeout=_JOURNAL_WITHIN, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            timeout=_JOURNAL_WITHIN,
+            check=False,
+        )
         return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(float(done.stdout.split()[0])))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return ""

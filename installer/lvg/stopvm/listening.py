@@ -8,6 +8,7 @@ from contextlib import suppress
 import libvirt
 
 from . import wire
+from .post import Post
 from .session import Events, UnreachableError
 
 _CONNECTED = libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
@@ -18,11 +19,7 @@ def listen(
     connection: "libvirt.virConnect", uri: str, events: Events, loop: asyncio.AbstractEventLoop
 ) -> Callable[[], None]:
     """Listen to a new connection. Returns what tells of its loss, once, whoever notices. Raises UnreachableError."""
-    told = threading.Lock()
-
-    def tell(function: Callable[..., None], *args: str) -> None:
-        with suppress(RuntimeError):  # the loop has ended: nobody is interested any more
-            loop.call_soon_threadsafe(function, *args)
+    told, tell = threading.Lock(), Post(loop).send
 
     def lifecycle(_: object, domain: "libvirt.virDomain", event: int, detail: int, _opaque: object) -> None:
         if what := wire.meaning(event, detail):

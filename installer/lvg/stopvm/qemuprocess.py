@@ -4,6 +4,7 @@
 its monitor, its live XML, and the job that libvirtd was at.
 """
 
+import re
 import xml.etree.ElementTree as ET  # only root can write the files that are read with it
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,9 @@ def _by_folder(name: str, command: bytes, root: Path, persistent: bool) -> Proce
     """Return what is known without a usable state file; None if even the monitor is not."""
     words = command.split(b"\0")
     uuid = words[words.index(b"-uuid") + 1].decode(errors="replace") if b"-uuid" in words[:-1] else ""
-    found = list((root / "var/lib/libvirt/qemu").glob(f"domain-*-{name[:_SHORT_NAME]}/monitor.sock"))
+    sockets = (root / "var/lib/libvirt/qemu").glob("domain-*/monitor.sock")
+    its_own = re.compile(rf"domain-\d+-{re.escape(name[:_SHORT_NAME])}", re.ASCII)  # the number is libvirt's id of it
+    found = [path for path in sockets if its_own.fullmatch(path.parent.name)]
     return Process(name, uuid, found[0], persistent=persistent) if len(found) == 1 and uuid else None
 
 

@@ -60,7 +60,11 @@ async def connected(path: Path, limit: int = LINE) -> tuple[asyncio.StreamReader
 
 
 async def next_line(reader: asyncio.StreamReader) -> bytes:
-    """Return the next line, b"" at the end. Raises OSError; QmpError for a line that does not end."""
+    """Return the next line, b"" at the end. Raises OSError; QmpError for a line that does not end.
+
+    A line that is there already is returned without a wait; whoever floods us with such must not hold the loop up.
+    """
+    await asyncio.sleep(0)
     try:
         return await reader.readline()
     except ValueError:

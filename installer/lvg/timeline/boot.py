@@ -96,10 +96,13 @@ def _without_stopvm(rules: Policy, guest: Guest, on_boot: str) -> Start:
 
 
 def _waves(entries: Sequence[Entry], needs: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return the wave of each guest; `entries` are in an order in which what others need comes first."""
+    """Return the wave of each guest; where a circle of needs was cut, one may stand before a guest that it needs."""
     found: dict[str, int] = {}
-    for entry in entries:
-        found[entry.name] = 1 + max((found[name] for name in needs[entry.name]), default=-1)
+    left = [entry.name for entry in entries]
+    while left:
+        for name in [each for each in left if all(other in found for other in needs[each])]:
+            found[name] = 1 + max((found[other] for other in needs[name]), default=-1)
+        left = [name for name in left if name not in found]
     return found
 
 

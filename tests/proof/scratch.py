@@ -135,3 +135,23 @@ def _difference(wanted: Item | None, found: Item | None) -> str:
         return "is there" if found else "is missing"
     pairs = zip(Item._fields, wanted, found, strict=True)
     return "other " + ", ".join(name for name, one, two in pairs if one != two)
+
+
+def lay(root: Path, tree: Tree) -> None:
+    """Make a root that is this tree."""
+    clear(root)
+    root.mkdir(mode=0o755)
+    for path, item in tree.items():
+        real = root / path
+        if item.kind == "link":
+            real.symlink_to(os.fsdecode(item.data))
+        elif item.kind == "folder":
+            real.mkdir()
+        else:
+            real.write_bytes(item.data)
+        if os.geteuid() == 0:
+            os.chown(real, *item.owner, follow_symlinks=False)
+        for name, value in item.attributes:
+            os.setxattr(real, name, value, follow_symlinks=False)
+        if item.kind != "link":
+            real.chmod(item.mode)
