@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out, in this one place and with the reason, what a container may take away."""
     if item.get_closest_marker("landlock") and not _has_landlock():
         pytest.skip("no Landlock here (old kernel, or a container's system call filter)")
+    if item.get_closest_marker("strace") and not _has_strace():
+        pytest.skip("no strace, or no process may be traced here (a container)")
     if item.get_closest_marker("mounts") and not _has_mounts():
         pytest.skip("no mount namespace can be made here (a chroot, or a container)")
 
@@ -43,6 +46,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _has_landlock() -> bool:
     with Sandbox() as box:
         return bool(box.complete)
+
+
+@functools.cache
+def _has_strace() -> bool:
+    command = ["strace", "-f", "--seccomp-bpf", "-e", "trace=fsync", "true"]
+    return bool(shutil.which("strace")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @functools.cache
