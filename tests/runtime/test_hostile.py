@@ -171,9 +171,12 @@ def test_an_agent_that_never_comes_to_the_point_is_given_up(tmp_path, monkeypatc
     monkeypatch.setattr(agentsocket, "_SYNC_WITHIN", 0.2)
 
     async def trickle(reader, writer):
-        while not writer.is_closing():
-            writer.write(words)
-            await asyncio.sleep(0.01)
+        try:
+            while not writer.is_closing():
+                writer.write(words)
+                await asyncio.sleep(0.01)
+        finally:
+            writer.close()
 
     async def run():
         server = await asyncio.start_unix_server(trickle, str(tmp_path / "agent"))
