@@ -46,7 +46,6 @@ def courses(folder: Path) -> Iterator[Course]:
         ]
         calls = recorded.calls(command, root, log, children=True)
         yield _name(words, before, state), before, calls, _judge(folder / "cut", before, calls, look(root))
-        lay(root, look(root))
 
 
 def _name(words: str, before: Tree, state: int) -> str:
