@@ -113,7 +113,7 @@ def test_ctrl_c_and_a_power_cut_in_the_middle(host: Machine) -> None:
     # The terminal is closed and lvg killed: the guest is started again all the same.
     since = mark(host, "slow")
     host.run(f"{REHEARSE} --yes slow >/srv/said 2>&1 & echo $! >/srv/pid")
-    host.wait_for(lambda: serial(host, "slow", since).presses, 30, "the guest to be asked")
+    host.wait_for(lambda: serial(host, "slow", since).presses, 120, "the guest to be asked")
     host.run("kill -KILL $(cat /srv/pid)")
     _new_boot(host, "slow", since)
 
@@ -121,10 +121,10 @@ def test_ctrl_c_and_a_power_cut_in_the_middle(host: Machine) -> None:
     # comes about.
     since = mark(host, "slow")
     host.run(f"{REHEARSE} --yes slow >/srv/said 2>&1 & echo $! >/srv/pid")
-    host.wait_for(lambda: serial(host, "slow", since).presses, 30, "the guest to be asked")
+    host.wait_for(lambda: serial(host, "slow", since).presses, 120, "the guest to be asked")
     host.run("kill -KILL $(pgrep -P $(cat /srv/pid)) $(cat /srv/pid)")
-    host.wait_for(lambda: running(host) == {"apart"}, 30, "the guest to be off")
-    host.wait_for(lambda: last_stop(host)["ended"], 20, "the record to be written")
+    host.wait_for(lambda: running(host) == {"apart"}, 120, "the guest to be off")
+    host.wait_for(lambda: last_stop(host)["ended"], 60, "the record to be written")
     host.cut_power()
     marks = {name: mark(host, name) for name in ids}
     host.boot()
@@ -139,7 +139,7 @@ def _new_boot(machine: Machine, name: str, since: int) -> str:
     return serial(machine, name, since).booted[-1]
 
 
-def on_terminal(machine: Machine, command: str, talk: list[tuple[str, str]], seconds: float = 90) -> tuple[int, str]:
+def on_terminal(machine: Machine, command: str, talk: list[tuple[str, str]], seconds: float = 180) -> tuple[int, str]:
     """Run a command inside on a terminal; type each answer when its text has shown up. Returns exit code and output."""
     terminal, inner = pty.openpty()
     argv = [*machine.entering(), "setsid", "--ctty", "--wait", "sh", "-c", f"exec {command}"]
