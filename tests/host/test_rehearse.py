@@ -142,7 +142,8 @@ def _new_boot(machine: Machine, name: str, since: int) -> str:
 def on_terminal(machine: Machine, command: str, talk: list[tuple[str, str]], seconds: float = 180) -> tuple[int, str]:
     """Run a command inside on a terminal; type each answer when its text has shown up. Returns exit code and output."""
     terminal, inner = pty.openpty()
-    argv = [*machine.entering(), "setsid", "--ctty", "--wait", "sh", "-c", f"exec {command}"]
+    signals = ["env", "--default-signal=INT"]  # what runs the tests in the background may have it ignored
+    argv = [*machine.entering(), "setsid", "--ctty", "--wait", *signals, "sh", "-c", f"exec {command}"]
     process = subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, env={**INSIDE, "TERM": "xterm"})
     os.close(inner)
     said, end = "", time.monotonic() + seconds
