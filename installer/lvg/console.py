@@ -58,6 +58,11 @@ def say(lines: Iterable[str]) -> None:
             print(printable(line), file=sys.stderr)
 
 
+def warn(texts: Iterable[str]) -> None:
+    """Print warnings to stderr, each on one line."""
+    say(_one_line(f"warning: {text}") for text in texts)
+
+
 def root_of(folder: str | None) -> Root:
     """Return the root that --root names, the live host without it. Raises UsageError if there is no such folder."""
     if folder is None:

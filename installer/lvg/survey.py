@@ -99,6 +99,15 @@ def survey(root: Root, *, distro: str = "", config_file: str = "") -> Survey:
     )
 
 
+def survey_as_applied(root: Root) -> Survey:
+    """Read the host as the last apply was told to see it; as it is if nothing was applied. Raises LvgError."""
+    found = survey(root)
+    record = found.record
+    if record and (record.asked_config or record.asked_distro):
+        return survey(root, distro=record.asked_distro, config_file=record.asked_config)
+    return found
+
+
 def _auto_shutdown(root: Root) -> dict[str, str]:
     """Debian's qemu.conf is for root's eyes: a dry run of another user goes on without it."""
     try:

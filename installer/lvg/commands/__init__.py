@@ -6,10 +6,10 @@ The verbs that need more than the others are modules of their own, loaded when t
 from lvg import apply, documents, render, verify
 from lvg import detect as detection
 from lvg import profiles as profile_room
-from lvg.console import need_root, out, prepare_streams, root_of, say, speaking, tell
+from lvg.console import need_root, out, prepare_streams, root_of, say, speaking, tell, warn
 from lvg.errors import DriftError, NothingAppliedError
 from lvg.shutdowns import last_shutdown, this_boot
-from lvg.survey import survey
+from lvg.survey import survey_as_applied
 from lvg.units import GUESTS
 
 __all__ = ["detect", "prepare_streams", "profiles", "speaking", "status", "undo"]
@@ -39,17 +39,15 @@ def profiles(name: str, folder: str | None, as_json: bool) -> int:
 def status(folder: str | None, as_json: bool, quiet: bool) -> int:
     """Hold the host against what was applied."""
     root = root_of(folder)
-    found = survey(root)
+    found = survey_as_applied(root)
     record, boot = found.record, this_boot(root)
     past, complaints = last_shutdown(root)
     last = documents.last_shutdown_document(past, boot)
-    say(f"warning: {text}".replace("\n", "\\n") for text in complaints)
+    warn(complaints)
     if record is None:
         if as_json:
             out([documents.dumps(documents.status_document("none", [], last, {}))])
         raise NothingAppliedError("lvg has applied nothing here", "Run: lvg-install --profile graceful")
-    if record.asked_config or record.asked_distro:
-        found = survey(root, distro=record.asked_distro, config_file=record.asked_config)
     rows = verify.rows(found, record)
     drift = verify.drifted(rows)
     net = found.units.get(GUESTS) if record.init == "systemd" else None

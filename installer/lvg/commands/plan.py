@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lvg import documents, guests, shutdowns, systemd, timeline
-from lvg.console import need_root, out, root_of, say
+from lvg.console import need_root, out, root_of, warn
 from lvg.documents.plan import plan_document
 from lvg.errors import BadAnswerError, LvgError, NothingAppliedError, UsageError
 from lvg.files import Root
 from lvg.guests import Answer, Guest
 from lvg.layout import POLICY
+from lvg.profiles.policyfile import CUT_OFF
 from lvg.stopvm import policy as policies
 from lvg.stopvm.policy import Policy
 from lvg.timeline import Boot, Timeline
@@ -24,7 +25,6 @@ from lvg.units import SHUTDOWN
 _TITLE = "lvg plan"
 _LIBVIRT_SECONDS = 10.0
 _SYSTEMD_SECONDS = 5.0
-_CUT_OFF = 1800.0  # systemd's own limit; for a systemd that does not answer
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def plan(ups: float | None, svg: str, as_json: bool, verbose: bool) -> int:
 
 def answer(found: Plan, svg: str, as_json: bool, verbose: bool) -> int:
     """Show a plan and return the exit code. Raises LvgError if the picture cannot be written."""
-    say(f"warning: {text}".replace("\n", "\\n") for text in found.warnings)
+    warn(found.warnings)
     if as_json:
         out([documents.dumps(plan_document(found.rules, found.shutdown, found.boot, found.ups, found.warnings))])
     if svg or not as_json:
@@ -87,7 +87,7 @@ def _systemd(root: Root) -> tuple[float | None, list[str]]:
     try:
         found = systemd.properties((*UNITS, SHUTDOWN), (*PROPERTIES, "ActiveState"), _SYSTEMD_SECONDS)
     except LvgError as error:
-        return _CUT_OFF, [f"{error.what}: its limit is taken to be {_CUT_OFF:.0f} s"]
+        return float(CUT_OFF), [f"{error.what}: its limit is taken to be {CUT_OFF} s"]
     state = found[SHUTDOWN].get("ActiveState", "")
     idle = f"{SHUTDOWN} is {state}, so this plan is not what a shutdown does: lvg doctor says more"
     return timeline.limit_of(found), [] if state == "active" else [idle]
@@ -106,8 +106,7 @@ def _draw(found: Plan, svg: str, verbose: bool, quiet: bool) -> None:
     from lvg.draw import plan as draw  # noqa: PLC0415 - Rich is not loaded for JSON
     from lvg.draw import terminal  # noqa: PLC0415
 
-    pictures: Iterable[Any] = draw.pictures(found.rules, found.shutdown, found.boot, found.ups, verbose)
-    pictures = list(pictures)
+    pictures = list(draw.pictures(found.rules, found.shutdown, found.boot, found.ups, verbose))
     if svg:
         terminal.write(svg, terminal.svg(pictures, _TITLE))
     if not quiet:

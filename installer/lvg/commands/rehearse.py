@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lvg import guests, locking, rehearsal, shutdowns
-from lvg.console import need_root, root_of, say, tell
+from lvg.console import need_root, root_of, say, tell, warn
 from lvg.errors import BadAnswerError, LvgError, NothingAppliedError, RefusedError, UsageError
 from lvg.files import Root
 from lvg.guests import Answer
@@ -81,7 +81,7 @@ class Rehearsal:
         if self.host_goes_down():
             raise RefusedError("the host is going down", _UNTOUCHED)
         rules = policy.load(self.root.real(POLICY))
-        say(f"warning: {text}" for text in rules.complaints)
+        warn(rules.complaints)
         return rules
 
     def _parts(self, names: Sequence[str], rules: Policy) -> tuple[Part, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lvg import documents, shutdowns, trend
-from lvg.console import need_root, out, root_of, say
+from lvg.console import need_root, out, root_of, warn
 from lvg.documents.report import report_document
 from lvg.errors import UsageError
 from lvg.files import Root
@@ -28,7 +28,7 @@ def report(last: int, record: str, svg: str, folder: str | None, as_json: bool) 
         raise UsageError(f"--last {last} is no number of shutdowns", "Give 1 or more.")
     pasts, complaints = shutdowns.past(root)
     rules = _policy(root)
-    say(f"warning: {text}".replace("\n", "\\n") for text in (*complaints, *rules.complaints))
+    warn((*complaints, *rules.complaints))
     chosen = (_named(record, pasts),) if record else pasts[:last]
     warned, usual, boot = trend.warnings(pasts, rules), shutdowns.usual(pasts), shutdowns.this_boot(root)
     if as_json:

@@ -20,7 +20,7 @@ from lvg.layout import POLICY
 from lvg.stopvm import policy
 from lvg.stopvm.history import Entry
 from lvg.stopvm.policy import Policy
-from lvg.survey import Survey, survey
+from lvg.survey import Survey, survey_as_applied
 from lvg.timeline import Timeline
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def gather(root: Root) -> HostFacts:
     """Read the live host. Raises LvgError only if the host cannot be surveyed at all."""
     notes = _Notes()
     rules = notes.attempt(POLICY, lambda: policy.load(root.real(POLICY)), Policy())
-    surveying = Task("the survey of this host", lambda: found_by_survey(root))
+    surveying = Task("the survey of this host", lambda: survey_as_applied(root))
     asking = Task("libvirt", lambda: guests.look(rules.uris, LIBVIRT_SECONDS, _inside(rules)))
     showing = Task("systemctl show", lambda: _units(root))
     module = Task("Python's libvirt module", lambda: bundle.interpreter_has_libvirt(root))
@@ -92,15 +92,6 @@ def gather(root: Root) -> HostFacts:
         libvirt_module=notes.attempt("Python", lambda: module.result(SYSTEMD_SECONDS), True),
         failed=tuple(notes.failed),
     )
-
-
-def found_by_survey(root: Root) -> Survey:
-    """Survey the host as the last apply was told to see it. Raises LvgError."""
-    found = survey(root)
-    record = found.record
-    if record and (record.asked_config or record.asked_distro):
-        return survey(root, distro=record.asked_distro, config_file=record.asked_config)
-    return found
 
 
 def _inside(rules: Policy) -> tuple[str, ...]:
