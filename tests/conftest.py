@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ from unittest import mock
 
 import pytest
 
-from lvg import cli, envfile
+from lvg import bundle, cli, envfile
 from lvg.envfile.sandbox import Sandbox
 
 DATA = Path(__file__).parent / "data/libvirt-guests"
+MEMORY = Path("/dev/shm")
+ROOM = 2**29  # bytes; the largest tree of a fast test is far smaller
 STOCK = """\
 # URIs to check for running guests
 #URIS=default
@@ -69,18 +72,59 @@ class Done:
     err: str
 
 
-_sh_said = functools.cache(envfile.sh_values)
+@pytest.fixture(scope="session")
+def memory_folder() -> Iterator[Path]:
+    """Return a folder in memory, where the thousands of fsyncs cost nothing; elsewhere if there is no such place."""
+    with tempfile.TemporaryDirectory(prefix="lvg-tests-", dir=MEMORY if _is_roomy(MEMORY) else None) as folder:
+        yield Path(folder)
+
+
+def _is_roomy(folder: Path) -> bool:
+    """True if programs can be put there and run; a container may have little of it, or forbid that."""
+    if not os.access(folder, os.W_OK):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize > ROOM and not found.f_flag & os.ST_NOEXEC
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Return a folder for this test alone, which is removed after it.
+
+    pytest's own looks at the folders of all tests before to find a name for the next one, and keeps them all.
+    """
+    if request.node.get_closest_marker("packages"):
+        yield request.getfixturevalue("tmp_path_factory").mktemp("test")  # of whole distros
+        return
+    folder = Path(tempfile.mkdtemp(dir=request.getfixturevalue("memory_folder")))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+_bundled, _sh_said = functools.cache(bundle.program), functools.cache(envfile.sh_values)
+
+
+def _sh_values(data: bytes, keys: Iterable[str]) -> dict[str, str | None]:
+    return dict(_sh_said(data, tuple(keys)))
 
 
 @contextlib.contextmanager
-def _sh_asked_once() -> Iterator[None]:
-    """Let sh read each file only once in all runs: the same file means the same to it, and starting it takes time."""
+def _asked_once() -> Iterator[None]:
+    """Let sh read each file only once in all runs: the same file means the same to it, and starting it takes time.
 
-    def said(data: bytes, keys: Iterable[str]) -> dict[str, str | None]:
-        return dict(_sh_said(data, tuple(keys)))
+    And stopvm's one file is made once: it is the same bytes each time (tests/unit/test_bundle.py).
+    """
+    with contextlib.ExitStack() as stack:
+        for user in (envfile, sys.modules["lvg.envfile.edit"]):
+            stack.enter_context(mock.patch.object(user, "sh_values", _sh_values))
+        stack.enter_context(mock.patch.object(bundle, "program", _bundled))
+        yield
 
-    users = (envfile, sys.modules["lvg.envfile.edit"])
-    with mock.patch.object(users[0], "sh_values", said), mock.patch.object(users[1], "sh_values", said):
+
+@pytest.fixture(scope="module")
+def sh_asked_once() -> Iterator[None]:
+    """Let sh read each file only once in all tests that ask for this."""
+    with _asked_once():
         yield
 
 
@@ -89,7 +133,7 @@ def lvg(command: str, *words: str) -> Done:
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = [command, *words]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _sh_asked_once():
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _asked_once():
             {"lvg": cli.main, "lvg-install": cli.main_install}[command]()
         code = 0
     except SystemExit as end:
@@ -146,16 +190,17 @@ def _debian(root: Path, config: str) -> None:
     (root / "usr/lib/python3/dist-packages/libvirt.py").touch()
 
 
-@pytest.fixture
-def fake_host(tmp_path: Path) -> Callable[..., FakeHost]:
-    """Return a maker of fake hosts: Debian's layout, with any os-release text and config path."""
+@pytest.fixture(scope="session")
+def make_host() -> Callable[..., FakeHost]:
+    """Return a maker of fake hosts in a folder: Debian's layout, with any os-release text and config path."""
 
     def make(
+        folder: Path,
         os_release: str = 'ID=debian\nVERSION_ID="12"\nNAME="Debian GNU/Linux"\n',
         config: str = "/etc/default/libvirt-guests",
         text: str | bytes | None = STOCK,
     ) -> FakeHost:
-        root = tmp_path / "root"
+        root = folder / "root"
         root.mkdir()
         _debian(root, config)
         host = FakeHost(root, root / config.lstrip("/"))
@@ -166,6 +211,12 @@ def fake_host(tmp_path: Path) -> Callable[..., FakeHost]:
         return host
 
     return make
+
+
+@pytest.fixture
+def fake_host(make_host: Callable[..., FakeHost], tmp_path: Path) -> Callable[..., FakeHost]:
+    """Return a maker of fake hosts in the test's own folder."""
+    return functools.partial(make_host, tmp_path)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def require_something(root: Root) -> None:
     if os.path.lexists(root.real(STATE_DIR)) and not os.access(root.real(STATE_DIR), os.R_OK | os.X_OK):
         raise LvgError(f"{STATE_DIR} cannot be read by this user", "Run it with sudo.")
     if not root.exists(FOLDER) and not _only_begun(root):
-        raise NothingAppliedError("lvg has applied nothing here", "There is nothing to undo.")
+        raise NothingAppliedError("There is nothing to undo.")
 
 
 def _only_begun(root: Root) -> bool:
@@ -92,7 +92,7 @@ def remove(root: Root, *, force: bool = False) -> Undone:
 def _applied(root: Root) -> tuple[Checkpoint, ...]:
     checkpoints = load_all(root)
     if not checkpoints:
-        raise NothingAppliedError("lvg has applied nothing here", "There is nothing to undo.")
+        raise NothingAppliedError("There is nothing to undo.")
     return checkpoints
 
 

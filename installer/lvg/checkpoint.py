@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from lvg.errors import LvgError
-from lvg.files import Root
+from lvg.files import Root, read_regular
 from lvg.filestate import FileState, Kind, Meta, file_state, put, sync_folder
 
 STATE = "/var/lib/lvg"
@@ -128,7 +128,7 @@ def edited_between(checkpoints: tuple[Checkpoint, ...]) -> tuple[str, ...]:
     found = []
     for checkpoint in checkpoints:
         for entry in checkpoint.entries:
-            if entry.before.digest not in (last.get(entry.path, entry.before.digest), first[entry.path].digest):
+            if entry.before.digest not in (last.get(entry.path), first[entry.path].digest):
                 found.append(entry.path)
             last[entry.path] = entry.after
     return tuple(dict.fromkeys(found))
@@ -164,7 +164,7 @@ def _dump_entry(entry: Entry) -> dict[str, object]:
 
 def _load(folder: Path) -> Checkpoint:
     try:
-        found = json.loads((folder / _MANIFEST).read_bytes())
+        found = json.loads(_bytes(folder / _MANIFEST))
         if found["schema"] != 1:
             raise LvgError(f"{folder} was written by a newer lvg", "Use that version of lvg to undo it.")
         entries = tuple(_load_entry(folder, number, entry) for number, entry in enumerate(found["entries"]))
@@ -172,14 +172,22 @@ def _load(folder: Path) -> Checkpoint:
         parts = (tuple(found[key]) for key in ("command", "folders", "drops"))
         command, folders, drops = parts
         return Checkpoint(folder.name, phase, found["when"], command, entries, folders, drops)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         what = f"the checkpoint {folder} cannot be read: {type(error).__name__} {error}"
         raise LvgError(what, "Restore this folder from a backup, or move it away to give up that undo.") from None
 
 
+def _bytes(path: Path) -> bytes:
+    """Read a file of a checkpoint. Raises OSError, and ValueError for what is no regular file, which may never end."""
+    try:
+        return read_regular(path)
+    except LvgError as error:
+        raise ValueError(error.what) from None
+
+
 def _load_entry(folder: Path, number: int, found: dict[str, Any]) -> Entry:
     kind = cast(Kind, found["kind"])
-    data = (folder / str(number)).read_bytes() if kind == "file" else b""
+    data = _bytes(folder / str(number)) if kind == "file" else b""
     xattrs = tuple((name, base64.b64decode(value)) for name, value in sorted(found["xattrs"].items()))
     meta = Meta(int(found["mode"], 8), found["uid"], found["gid"], xattrs)
     before = FileState(kind, data, found["target"], meta)

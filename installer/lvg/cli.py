@@ -155,12 +155,13 @@ def rehearse(
         ..., metavar="GUEST...", help="The guests to stop and start, by name."
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+    as_json: bool = _JSON,
     verbose: bool = _VERBOSE,
 ) -> None:
     """Stop these guests now as a shutdown of the host would, start them again, and say how long it took."""
     from lvg.commands.rehearse import rehearse as body  # noqa: PLC0415 - see above
 
-    raise typer.Exit(commands.speaking("lvg rehearse", verbose, lambda: body(tuple(guests), yes)))
+    raise typer.Exit(commands.speaking("lvg rehearse", verbose, lambda: body(tuple(guests), yes, as_json)))
 
 
 @app.command()

@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
 
 
+def one_line(text: str) -> str:
+    """Return `text` with its line breaks shown, so that no name begins a line of its own."""
+    return text.replace("\n", "\\n")
+
+
 def colours_wanted() -> bool:
     """True if stdout is a terminal and NO_COLOR is not set (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

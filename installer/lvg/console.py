@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
-from lvg.colours import printable, safe
+from lvg.colours import one_line, printable, safe
 from lvg.errors import LvgError, NeedsRootError, UsageError
 from lvg.files import Root
 from lvg.locking import InterruptedRunError
@@ -60,7 +60,7 @@ def say(lines: Iterable[str]) -> None:
 
 def warn(texts: Iterable[str]) -> None:
     """Print warnings to stderr, each on one line."""
-    say(_one_line(f"warning: {text}") for text in texts)
+    say(one_line(f"warning: {text}") for text in texts)
 
 
 def root_of(folder: str | None) -> Root:
@@ -88,7 +88,7 @@ def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:
     except LvgError as error:
         for note in getattr(error, "__notes__", []):
             say(note.splitlines())
-        say([_one_line(f"{name}: {error.what}"), *([_one_line(f"  {error.todo}")] if error.todo else [])])
+        say([one_line(f"{name}: {error.what}"), *([one_line(f"  {error.todo}")] if error.todo else [])])
         _traceback(verbose)
         return error.code
     except BrokenPipeError:
@@ -104,10 +104,6 @@ def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:
         say([f"{name}: unexpected {type(error).__name__}: {error}", "  Run it again with --verbose and report this."])
         _traceback(verbose)
         return 1
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
 
 
 def _traceback(verbose: bool) -> None:

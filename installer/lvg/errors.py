@@ -8,6 +8,9 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+FRESH = "lvg-install --profile graceful"  # for who has never applied anything
+NOTHING_APPLIED = "lvg has applied nothing here"
+
 
 class LvgError(Exception):
     """A failure that a person can act on. Everything was put back before it is raised.
@@ -51,6 +54,9 @@ class NothingAppliedError(LvgError):
     """There is nothing of ours on this host to show, undo or remove."""
 
     code = 6
+
+    def __init__(self, todo: str = f"Run: {FRESH}") -> None:
+        super().__init__(NOTHING_APPLIED, todo)
 
 
 class UnsupportedDistroError(LvgError):

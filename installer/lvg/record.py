@@ -75,6 +75,6 @@ def load(root: Root) -> Record | None:
         found["command"] = tuple(found["command"])
         known = {entry.name for entry in dataclasses.fields(Record)}
         return Record(**{key: value for key, value in found.items() if key in known})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         what = f"{RECORD} is damaged: {type(error).__name__} {error}"
         raise LvgError(what, "lvg remove --force undoes everything from the checkpoints alone.") from None

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from lvg.changes import Changes, Net
-from lvg.colours import CYAN, GREEN, RED, coloured
+from lvg.colours import CYAN, GREEN, RED, coloured, one_line
 from lvg.detect import Host
 from lvg.documents import diff_of
 from lvg.outcomes import last_line
@@ -121,7 +121,7 @@ def profile_list_lines(profiles: Iterable[Profile]) -> list[str]:
     """Return one line for each profile."""
     found = list(profiles)
     width = max((len(profile.name) for profile in found), default=0)
-    return [f"  {profile.name:<{width}}  {_one_line(profile.broken or profile.summary)}" for profile in found]
+    return [f"  {profile.name:<{width}}  {one_line(profile.broken or profile.summary)}" for profile in found]
 
 
 def profile_lines(profile: Profile) -> list[str]:
@@ -133,11 +133,7 @@ def profile_lines(profile: Profile) -> list[str]:
             section = row.section
             lines += ["", f"[{section}]"]
         lines.append(f"{row.key + ' = ' + row.value:<50} # {row.origin}")
-    return [_one_line(line) for line in lines]
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
+    return [one_line(line) for line in lines]
 
 
 def _folded(head: str, rest: str, indent: int = 2) -> list[str]:
@@ -160,7 +156,7 @@ def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[
     """Return the whole answer of `lvg status`. Links that are in place are told by their units' rows."""
     shown = [row for row in rows if row.state == "drift" or row.found != "enabled" or "/" not in row.what]
     width = min(max((len(row.what) for row in shown), default=0), 60)
-    lines = _folded(f"profile {record.profile}:", _one_line(record.summary))
+    lines = _folded(f"profile {record.profile}:", one_line(record.summary))
     lines += [*_folded(f"applied {record.when} by:", shlex.join(record.command)), ""]
     for row in shown:
         mark = coloured("ok   ", GREEN) if row.state == "ok" else coloured("DRIFT", RED)
@@ -178,5 +174,5 @@ def status_lines(record: Record, rows: Sequence[Row], net: Unit | None) -> list[
 def last_shutdown_line(past: Past | None, boot: str) -> str:
     """Return the last shutdown in one line, in red if guests were lost; or that none is recorded."""
     text, lost = last_line(past, boot)
-    line = text.replace("\n", "\\n")
+    line = one_line(text)
     return coloured(line, RED) if lost else line

@@ -55,6 +55,12 @@ def last_shutdown(root: Root) -> tuple[Past | None, tuple[str, ...]]:
     return None, tuple(complaints)
 
 
+def newest(root: Root) -> Past | None:
+    """Return the last recorded stop, of whatever kind; None if there is none, or it cannot be read."""
+    found = next(_readings(root), None)
+    return found if isinstance(found, Past) else None
+
+
 def this_boot(root: Root) -> str:
     """Return the kernel's id of this boot; a root that does not run has none."""
     return (root.text(_BOOT_ID) or "").strip() if root.live else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from lvg.shutdowns import Past, clean_times, median, usual
 from lvg.stopvm.history import Entry
 from lvg.stopvm.policy import Policy
+from lvg.tomltext import match
 
 _NEAR = 0.8  # of its timeout: a guest that usually takes so long is late on a bad day
 _LATELY = 3  # stops that are held against those before them
@@ -33,7 +33,7 @@ class Warned:
         """What to do about it, on one line."""
         if self.usual is None:
             return "it may not react at all: lvg doctor"
-        return f"add to the profile: [[guest]], match = {json.dumps(self.guest)}, timeout = {self.wanted:.0f}"
+        return f"add to the profile: [[guest]], {match(self.guest)}, timeout = {self.wanted:.0f}"
 
 
 def warnings(pasts: Sequence[Past], policy: Policy) -> tuple[Warned, ...]:

@@ -20,7 +20,8 @@ def tree(tmp_path: Path, os_release: bytes, init: str = "", where: str = "etc/os
 
 
 def test_os_release_leads_to_the_right_file(case, tmp_path):
-    host = detect(tree(tmp_path, case.file.read_bytes(), case.init))
+    data = case.file.read_bytes()
+    host = detect(tree(tmp_path / "in-etc", data, case.init))
     assert host.distro.family == case.family
     assert host.config_file == case.config_file
     if case.config_file:
@@ -28,11 +29,8 @@ def test_os_release_leads_to_the_right_file(case, tmp_path):
     refused = not case.config_file or host.distro.family in DECLARED or host.distro.id.casefold() in APPLIANCES
     assert host.supported is not refused
     assert bool(host.advice), "a host without libvirt-guests always gets an advice"
-
-
-def test_the_file_in_usr_lib_is_read_when_etc_has_none(case, tmp_path):
-    host = detect(tree(tmp_path, case.file.read_bytes(), case.init, where="usr/lib/os-release"))
-    assert (host.distro.family, host.config_file) == (case.family, case.config_file)
+    vendors = detect(tree(tmp_path / "in-usr-lib", data, case.init, where="usr/lib/os-release"))
+    assert (vendors.distro.family, vendors.config_file) == (case.family, case.config_file)
 
 
 @pytest.mark.parametrize(("id_", "family"), sorted(FAMILY_OF.items()))

@@ -11,12 +11,16 @@ import pytest
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
+import ledger  # noqa: E402
 import roots  # noqa: E402
 from install import copy_checkout  # noqa: E402
 from machine import Machine  # noqa: E402
 from slowly import prepared  # noqa: E402
 
 NO_DELAY = "[Login]\nInhibitDelayMaxSec=0\n"
+# systemd 252 binds /proc/sys into a sandbox without what is mounted on it. In a container that is the id of this boot:
+# there its units see the id of the machine around it, which stays the same over all the boots of these tests.
+SEE_BOOT_ID = "[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,9 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A test that failed shows what its machines' journals say about our units."""
+    """A test that failed shows what its machines' journals say about our units. One with faults goes to the ledger."""
     outcome = yield
     report = outcome.get_result()
+    scenarios = [mark.args[0] for mark in item.iter_markers("fault")]
+    if scenarios and (report.when == "call" or not report.passed):
+        ledger.outcome(item.nodeid, scenarios, report.outcome)
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
             machine = value if isinstance(value, Machine) else getattr(value, "machine", None)
@@ -75,3 +82,13 @@ def quick_poweroff(machine: Machine) -> None:
     folder = machine.root / "etc/systemd/logind.conf.d"
     folder.mkdir()
     (folder / "test.conf").write_text(NO_DELAY)
+
+
+@pytest.fixture
+def own_boots(host: Machine, release: str) -> Machine:
+    """A host whose units can tell one boot of it from the next."""
+    for unit in ("graceful-restore", "graceful-shutdown") if release == "bookworm" else ():
+        folder = host.root / f"etc/systemd/system/{unit}.service.d"
+        folder.mkdir()
+        (folder / "99-boot-id.conf").write_text(SEE_BOOT_ID)
+    return host

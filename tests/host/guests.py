@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import ledger
 from machine import Machine
 
 UP_SECONDS = 180  # two lanes of tests share the processors
 IMAGES = "var/lib/libvirt/images"
+WHOLE_IMAGE = b"LibvirtQemudSave"  # a saved guest's file begins with something else until all is written
 XML = """\
 <domain type='qemu'>
   <name>{name}</name>
@@ -21,7 +24,7 @@ XML = """\
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>/srv/guest/vmlinuz</kernel>
     <initrd>/srv/guest/{initramfs}</initrd>
-    <cmdline>console=ttyS0 quiet nokaslr mitigations=off {options}</cmdline>
+    <cmdline>console=ttyS0 quiet nokaslr mitigations=off no_timer_check {options}</cmdline>
   </os>
   <features><acpi/></features>
   <on_poweroff>destroy</on_poweroff>
@@ -163,17 +166,48 @@ def saved(machine: Machine) -> set[str]:
     return set(machine.run("virsh -q list --name --all --with-managed-save").stdout.split())
 
 
-def disk_is_clean(machine: Machine, name: str) -> bool:
-    """Look at a guest's disk, with the machine off: True if its file system was unmounted and has no errors."""
+def check_disks(machine: Machine, *names: str, forced: Iterable[str] = (), scenario: str = "") -> None:
+    """Look at guests' disks, with the machine off: all are clean. A disk of those that were `forced` may be unclean.
+
+    `scenario`: which mark of the test it is about, if it has several, or if this is called for several tests.
+    """
+    unclean = [name for name in names if not disk_is_clean(machine, name, scenario)]
+    assert not unclean, f"the disks of {unclean} are not clean"
+    for name in forced:
+        clean = disk_is_clean(machine, name, scenario)
+        assert clean or verdict(machine, name) in ledger.EXCUSED, f"nobody says why the disk of {name} is not clean"
+
+
+def verdict(machine: Machine, name: str) -> str:
+    """Return how a guest ended, by stopvm's history; "saved" if there is a whole image of it, whoever saved it."""
+    image = machine.root / f"var/lib/libvirt/qemu/save/{name}.save"
+    if image.exists():
+        with image.open("rb") as file:
+            return "saved" if file.read(len(WHOLE_IMAGE)) == WHOLE_IMAGE else "half saved"
+    return ledger.last_verdict(machine.root, name)
+
+
+def disk_is_clean(machine: Machine, name: str, scenario: str = "") -> bool:
+    """Look at a guest's disk, with the machine off: True if its file system was unmounted and has no errors.
+
+    It is noted in the ledger; `scenario` as in check_disks.
+    """
     assert not machine.on
+    clean = _is_clean(machine, name)
+    ledger.disk(machine.root, name, clean=clean, verdict=verdict(machine, name), scenario=scenario)
+    return clean
+
+
+def _is_clean(machine: Machine, name: str) -> bool:
     definition = machine.root / f"etc/libvirt/qemu/{name}.xml"
     defined = definition.read_text() if definition.exists() else ""  # none if the guest was transient
     source = re.search(r"<source file='([^']+)'", defined)
     image = source[1] if source else f"/{IMAGES}/{name}.qcow2"
-    raw = f"/var/tmp/{name}.raw"
+    raw = machine.root / f"var/tmp/{name}.raw"
     # An image may name another one that it stands upon, by a path of the machine's.
     convert = 'mount --bind "$1" /var && qemu-img convert -O raw "$2" "$3"'
-    argv = ["unshare", "--mount", "sh", "-c", convert, "sh", str(machine.root / "var"), image, raw]
+    argv = ["unshare", "--mount", "sh", "-c", convert, "sh", str(machine.root / "var"), image, f"/var/tmp/{raw.name}"]
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
-    done = subprocess.run(["e2fsck", "-fn", str(machine.root / raw[1:])], capture_output=True, text=True, check=False)
+    done = subprocess.run(["e2fsck", "-fn", str(raw)], capture_output=True, text=True, check=False)
+    raw.unlink()
     return done.returncode == 0 and "journal recovery" not in done.stdout + done.stderr

@@ -35,6 +35,12 @@ def lvg(machine: Machine, *args: str, check: bool = True) -> subprocess.Complete
     return machine.run([f"/{TARGET}/bin/lvg", *args], check=check)
 
 
+def assert_sandboxed(machine: Machine) -> None:
+    """As they are installed, systemd rates how much our units are exposed at most 1.5 of 10."""
+    for unit in ("graceful-shutdown.service", "graceful-restore.service"):
+        machine.run(["systemd-analyze", "security", "--no-pager", "--threshold=15", unit])
+
+
 def last_stop(machine: Machine) -> dict[str, Any]:
     """The newest record in stopvm's history."""
     newest = max((machine.root / "var/lib/lvg/history").glob("*.json"))

@@ -22,6 +22,13 @@ start() {
 }
 stop() {
 	echo "met: $(virsh -q list --name | tr '\\n' ' ')" >>/var/log/net
+	local left=30
+	while guests=$(virsh -q list --name) && [ -n "$guests" ] && [ $((left -= 1)) -gt 0 ]; do
+		for guest in $guests; do
+			virsh -q shutdown "$guest"
+		done
+		sleep 1
+	done
 }
 """
 

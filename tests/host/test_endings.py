@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from guests import Guest, define, mark, serial, start, wait_alive
+import pytest
+
+from guests import Guest, check_disks, define, mark, serial, start, wait_alive
 from install import last_stop, lvg_install
 from machine import Machine
 
@@ -36,8 +38,9 @@ def _pid(machine: Machine, name: str) -> str:
     return machine.run(["cat", f"/run/libvirt/qemu/{name}.pid"]).stdout.strip()
 
 
+@pytest.mark.fault("libvirtd is killed in the moment in which a guest has shut down")
 def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
-    define(host, Guest("one"))
+    define(host, Guest("one", disk=True))
     ids = start(host, "one")
     lvg_install(host, "--profile", "graceful")
     (host.root / "srv/killer.py").write_text(KILLER)
@@ -46,13 +49,15 @@ def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
     host.wait_for((host.root / "srv/killer.ready").exists, 60, "the killer to listen")
     host.poweroff()
     assert serial(host, "one").ended == [ids["one"]]
+    check_disks(host, "one")
     (guest,) = last_stop(host)["guests"]
     assert (guest["verdict"], last_stop(host)["exit_code"]) == ("clean", 0)
     assert "libvirtd.service: Main process exited, code=killed, status=9/KILL" in host.journal("-u", "libvirtd")
 
 
+@pytest.mark.fault("a guest's QEMU is killed when the guest has been asked")
 def test_a_guest_whose_qemu_was_killed_is_lost_and_comes_back(host: Machine) -> None:
-    define(host, Guest("killed", shutdown=5), Guest("other", shutdown=3))
+    define(host, Guest("killed", shutdown=5, disk=True), Guest("other", shutdown=3, disk=True))
     ids = start(host, "killed", "other")
     lvg_install(host, "--profile", "graceful")
     pid = _pid(host, "killed")
@@ -64,15 +69,17 @@ def test_a_guest_whose_qemu_was_killed_is_lost_and_comes_back(host: Machine) -> 
     assert not serial(host, "killed").ended
     verdicts = {guest["name"]: guest["verdict"] for guest in last_stop(host)["guests"]}
     assert (verdicts, last_stop(host)["exit_code"]) == ({"killed": "lost", "other": "clean"}, 2)
+    check_disks(host, "other", forced=["killed"])
     marks = {name: mark(host, name) for name in ids}
     host.boot()
     for name, since in marks.items():
         assert wait_alive(host, name, since) != ids[name]
 
 
+@pytest.mark.fault("the QEMU of the only guest is killed when the guest has been asked")
 def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
     # systemd stops libvirtd in the moment it ends, so that libvirt's own word hardly ever comes.
-    define(host, Guest("one", shutdown=5))
+    define(host, Guest("one", shutdown=5, disk=True))
     start(host, "one")
     lvg_install(host, "--profile", "graceful")
     pid = _pid(host, "one")
@@ -81,6 +88,7 @@ def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
     host.run(["kill", "-KILL", pid])
     host.wait_off()
     assert [guest["verdict"] for guest in last_stop(host)["guests"]] == ["lost"]
+    check_disks(host, forced=["one"])
     since = mark(host, "one")
     host.boot()
     wait_alive(host, "one", since)

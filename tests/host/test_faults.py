@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from guests import Guest, define, mark, running, saved, serial, start, wait_alive
+import pytest
+
+from guests import Guest, check_disks, define, mark, running, saved, serial, start, wait_alive
 from install import differences, lvg, lvg_install, picture
 from machine import Machine
 
@@ -15,9 +17,10 @@ def _ended_by_itself(machine: Machine, name: str, boot_id: str) -> bool:
     return boot_id in serial(machine, name).ended
 
 
+@pytest.mark.fault("stopvm is killed when it has asked the guests")
 def test_with_stopvm_killed_libvirt_guests_stops_the_rest(host: Machine) -> None:
     # Each reacts to its second press only: the first comes from stopvm, the second can only come from the net.
-    define(host, Guest("one", presses=2), Guest("two", presses=2))
+    define(host, Guest("one", presses=2, disk=True), Guest("two", presses=2, disk=True))
     ids = start(host, "one", "two")
     lvg_install(host, "--profile", "graceful")
     host.begin_poweroff()
@@ -29,16 +32,19 @@ def test_with_stopvm_killed_libvirt_guests_stops_the_rest(host: Machine) -> None
     for name, boot_id in ids.items():
         assert serial(host, name).presses == 2
         assert _ended_by_itself(host, name, boot_id)
+    check_disks(host, *ids)
     # not "complete": where systemd stops libvirtd with the last scope, the script may end without a word
     assert "Starting shutdown on guest: one" in host.journal("-u", "libvirt-guests")
 
 
+@pytest.mark.fault("a power-off while guests are still brought back, and one after that failed")
 def test_power_off_during_a_restore_and_after_a_failed_one(host: Machine) -> None:
-    define(host, Guest("a"), Guest("b"), Guest("c"))
+    define(host, *(Guest(name, disk=True) for name in ("a", "b", "c")))
     ids = start(host, "a", "b", "c")
     lvg_install(host, "--profile", "graceful", "--set", "start_delay=600")
     host.poweroff()
     assert all(_ended_by_itself(host, name, ids[name]) for name in ids)
+    check_disks(host, *ids)
 
     host.boot()
     host.wait_for(lambda: running(host), 60, "the restore to start its first guest")
@@ -47,6 +53,7 @@ def test_power_off_during_a_restore_and_after_a_failed_one(host: Machine) -> Non
     assert host.run(["systemctl", "is-active", "graceful-restore"]).stdout.strip() == "active"
     host.poweroff()
     assert _ended_by_itself(host, first, first_id), "stopped cleanly although the restore was still running"
+    check_disks(host, first)
 
     others = sorted(set(ids) - {first})
     policy = host.root / "etc/lvg/policy.json"
@@ -61,15 +68,18 @@ def test_power_off_during_a_restore_and_after_a_failed_one(host: Machine) -> Non
     assert broken in host.journal("-u", "graceful-restore")
     host.poweroff()
     assert all(_ended_by_itself(host, name, boot_id) for name, boot_id in back.items())
+    check_disks(host, *back)
 
 
+@pytest.mark.fault("libvirt-guests is masked")
 def test_with_libvirt_guests_masked_by_hand_guests_are_still_stopped(host: Machine) -> None:
-    define(host, Guest("one", shutdown=2), Guest("two", deaf=True, agent=True))
+    define(host, Guest("one", shutdown=2, disk=True), Guest("two", deaf=True, agent=True, disk=True))
     ids = start(host, "one", "two")
     lvg_install(host, "--profile", "graceful")
     host.run("ln -s /dev/null /etc/systemd/system/libvirt-guests.service && systemctl daemon-reload")
     host.poweroff()
     assert all(_ended_by_itself(host, name, ids[name]) for name in ids)
+    check_disks(host, *ids)
 
     marks = {name: mark(host, name) for name in ids}
     host.boot()
@@ -78,6 +88,7 @@ def test_with_libvirt_guests_masked_by_hand_guests_are_still_stopped(host: Machi
     assert all(_ended_by_itself(host, name, boot_id) for name, boot_id in back.items())
     assert serial(host, "two").agent_asked == 2, "by its guest agent, both times"
     assert serial(host, "two").presses == 0
+    check_disks(host, *back)
 
 
 def test_a_failed_start_is_rolled_back_and_guests_run_on(host: Machine) -> None:

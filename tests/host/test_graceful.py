@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from guests import Guest, Serial, define, mark, running, saved, serial, start, wait_alive
+from guests import Guest, Serial, check_disks, define, mark, running, saved, serial, start, wait_alive
 from install import copy_checkout, lvg, lvg_install
 from machine import Machine
 
-CLEAN = (Guest("quick"), Guest("middling", shutdown=3), Guest("slow", shutdown=6))
-DEAF = Guest("deaf", deaf=True)
+CLEAN = (Guest("quick", disk=True), Guest("middling", shutdown=3, disk=True), Guest("slow", shutdown=6, disk=True))
+DEAF = Guest("deaf", deaf=True, disk=True)
+ORDINARY = "none: an ordinary power-off, with a guest that is deaf"
 NAMES = [guest.name for guest in (*CLEAN, DEAF)]
 DEADLINE = 12
 BACK_SECONDS = 60
@@ -45,6 +46,7 @@ def cycle(layers: list[Path]) -> Iterator[Cycle]:
         seen = Cycle(machine, ids)
         seen.seconds = machine.poweroff()
         _look(seen)
+        check_disks(machine, *(guest.name for guest in CLEAN), forced=[DEAF.name], scenario=ORDINARY)
         machine.boot()
         _come_back(seen)
         yield seen
@@ -70,6 +72,7 @@ def test_a_guest_sees_the_button_once_and_ends_by_itself(cycle: Cycle, name: str
     assert cycle.serials[name].ended == [cycle.ids[name]]
 
 
+@pytest.mark.fault(ORDINARY)
 def test_the_deaf_guest_is_saved(cycle: Cycle) -> None:
     assert cycle.serials["deaf"].presses >= 1
     assert not cycle.serials["deaf"].ended

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from guests import Guest, define, mark, serial, start, wait_alive
+import pytest
+
+from guests import Guest, check_disks, define, mark, serial, start, wait_alive
 from install import lvg_install
 from machine import Machine
 
 UNIT = "graceful-shutdown.service"
 # Each reacts to its second press only: the first comes from stopvm, the second can only come from the net.
-GUESTS = (Guest("one", presses=2), Guest("two", presses=2, shutdown=2))
+GUESTS = (Guest("one", presses=2, disk=True), Guest("two", presses=2, shutdown=2, disk=True))
 LIMITS = 15 + 10 + 15  # TimeoutStopSec, the last extension, TimeoutStopSec again until SIGKILL
 OFF_WITHIN = LIMITS + 60
 # The installed stopvm, whose loop is stuck 3 s after its start. Whatever signal comes then is never looked at.
@@ -27,6 +29,11 @@ runpy.run_path("/usr/local/bin/stopvm", run_name="__main__")
 """
 
 
+STOPPED, HANGS = "stopvm is stopped (SIGSTOP)", "stopvm hangs, and no SIGTERM ends it"
+
+
+@pytest.mark.fault(STOPPED)
+@pytest.mark.fault(HANGS)
 def test_a_stopvm_that_stands_still_is_ended_and_the_net_takes_over(host: Machine) -> None:
     define(host, *GUESTS)
     ids = start(host, "one", "two")
@@ -37,7 +44,7 @@ def test_a_stopvm_that_stands_still_is_ended_and_the_net_takes_over(host: Machin
     assert pid != "0"
     host.run(["kill", "-STOP", pid])
     host.wait_off(OFF_WITHIN)
-    _assert_the_net_did_it(host, ids)
+    _assert_the_net_did_it(host, ids, STOPPED)
     assert "Stopping timed out. Terminating." in host.journal("-u", UNIT)
     _swallows_sigterm(host)
 
@@ -53,7 +60,7 @@ def _swallows_sigterm(host: Machine) -> None:
     ids = {name: wait_alive(host, name, since) for name, since in marks.items()}
     _begin(host)
     host.wait_off(OFF_WITHIN)
-    _assert_the_net_did_it(host, ids)
+    _assert_the_net_did_it(host, ids, HANGS)
     assert "Killing." in host.journal("-u", UNIT)
 
 
@@ -64,7 +71,8 @@ def _begin(host: Machine) -> None:
     host.wait_for(lambda: all(serial(host, name, marks[name]).presses == 1 for name in marks), 60, "the first press")
 
 
-def _assert_the_net_did_it(host: Machine, ids: dict[str, str]) -> None:
+def _assert_the_net_did_it(host: Machine, ids: dict[str, str], scenario: str) -> None:
     for name, boot_id in ids.items():
         assert boot_id in serial(host, name).ended
     assert "Starting shutdown on guest: one" in host.journal("-u", "libvirt-guests")
+    check_disks(host, *ids, scenario=scenario)

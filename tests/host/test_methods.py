@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from guests import Guest, Serial, define, mark, serial, start, wait_alive
+from guests import Guest, Serial, check_disks, define, mark, serial, start, wait_alive
 from install import copy_checkout, lvg_install
 from machine import Machine
 
@@ -60,18 +60,21 @@ WAVES = (
 )
 WAYS = (
     Guest("second", presses=2),
-    Guest("frozen", agent="frozen"),
-    Guest("hangs", agent="hangs"),
-    Guest("refuses", agent="refuses"),
+    Guest("frozen", agent="frozen", disk=True),
+    Guest("hangs", agent="hangs", disk=True),
+    Guest("refuses", agent="refuses", disk=True),
     Guest("hook", agent=True),
-    Guest("slowhook", agent=True),
+    Guest("slowhook", agent=True, disk=True),
 )
 STATES = (
     Guest("paused"),
     Guest("passing"),
-    Guest("doomed-deaf", deaf=True),
+    Guest("doomed-deaf", deaf=True, disk=True),
     Guest("doomed-crashed", panic=1),
 )
+AGENTS = "guest agents are frozen, hang or refuse"
+HOOKS = "commands before the stop hang, in the guest and on the host"
+DOOMED = "a deaf guest whose policy says destroy"
 CLEAN = [guest.name for guest in (*WAVES, *WAYS)] + ["passing"]
 OFF_SECONDS = 150  # the machine may be busy with the guests of another test
 LIBVIRTS_OWN = 60  # seconds that libvirt itself waits for an agent
@@ -107,6 +110,9 @@ def cycle(layers: list[Path]) -> Iterator[Cycle]:
         _install(machine)
         machine.poweroff(OFF_SECONDS)
         _look(seen)
+        check_disks(machine, "frozen", "hangs", "refuses", scenario=AGENTS)
+        check_disks(machine, "slowhook", scenario=HOOKS)
+        check_disks(machine, forced=["doomed-deaf"], scenario=DOOMED)
         machine.boot()
         yield seen
 
@@ -185,6 +191,7 @@ def test_a_frozen_agent_costs_seconds(cycle: Cycle) -> None:
     assert 4 < cycle.guest("frozen")["seconds"] < LIBVIRTS_OWN / 2, "its agent was pinged, and not waited for"
 
 
+@pytest.mark.fault(AGENTS)
 def test_an_agent_that_takes_the_order_and_hangs_costs_seconds(cycle: Cycle) -> None:
     assert cycle.serials["hangs"].agent_asked == 1
     assert cycle.guest("hangs")["method"] == "acpi"
@@ -210,6 +217,7 @@ def test_commands_in_the_guest_come_before_the_request(cycle: Cycle) -> None:
     assert cycle.serials["slowhook"].marks == ["first"]
 
 
+@pytest.mark.fault(HOOKS)
 def test_commands_that_hang_are_bounded(cycle: Cycle) -> None:
     assert "slowhook: before_stop: sleep: not done after 3 s" in cycle.journal
     assert "slowhook: before_stop_host: sleep: not done after 3 s, killed" in cycle.journal
@@ -222,6 +230,7 @@ def test_a_command_of_the_host_runs_for_every_guest_before_it_is_asked(cycle: Cy
     assert notes == expected
 
 
+@pytest.mark.fault(DOOMED)
 def test_who_cannot_or_will_not_end_is_destroyed_if_the_policy_says_so(cycle: Cycle) -> None:
     for name in ("doomed-deaf", "doomed-crashed"):
         assert cycle.guest(name)["verdict"] == "destroyed"

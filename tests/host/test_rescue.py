@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from guests import Guest, define, mark, serial, start, wait_alive
-from install import copy_checkout, last_stop, lvg_install
+from dataclasses import replace
+
+import pytest
+
+from guests import Guest, check_disks, define, mark, serial, start, wait_alive
+from install import assert_sandboxed, copy_checkout, last_stop, lvg_install
 from machine import Machine
 
 UNIT = "graceful-shutdown"
+GONE, DIES = "libvirtd is killed before the stop", "libvirtd is killed while guests go down"
+SILENT, FALLS_SILENT = "libvirtd is stopped (SIGSTOP) before the stop", "libvirtd is stopped while guests go down"
 SOCKETS = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
 PROFILE = """
 extends = "graceful"
@@ -23,6 +29,7 @@ needs = ["nas"]
 def _install(machine: Machine) -> None:
     (machine.root / "srv/rescue.toml").write_text(PROFILE)
     lvg_install(machine, "--profile", "/srv/rescue.toml")
+    assert_sandboxed(machine)  # and all that follows works so
 
 
 def _by(machine: Machine) -> dict[str, str]:
@@ -33,9 +40,12 @@ def _by(machine: Machine) -> dict[str, str]:
     return {guest["name"]: guest["method"] for guest in record["guests"]}
 
 
-def _ended(machine: Machine, ids: dict[str, str]) -> None:
+def _ended(machine: Machine, ids: dict[str, str], scenario: str = "") -> None:
+    """All ended by themselves; with the machine off, their disks are clean, too."""
     for name, boot_id in ids.items():
         assert boot_id in serial(machine, name).ended, f"{name} did not end by itself"
+    if not machine.on:
+        check_disks(machine, *ids, scenario=scenario)
 
 
 def _daemon(machine: Machine) -> str:
@@ -50,6 +60,8 @@ def _begin_a_save(machine: Machine, name: str) -> None:
     machine.wait_for(lambda: machine.run(state).stdout.strip() == "paused", 60, "the save to begin")
 
 
+@pytest.mark.fault(GONE)
+@pytest.mark.fault(DIES)
 def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine) -> None:
     drop_in = bare.root / "etc/systemd/system/libvirtd.service.d/no-restart.conf"
     drop_in.parent.mkdir()
@@ -58,6 +70,7 @@ def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine
     bare.boot()
     guests = [Guest("plain"), Guest("second", presses=2), Guest("agent", agent=True, deaf=True), Guest("paused")]
     guests += [Guest("saving"), Guest("again"), Guest("slow", shutdown=6), Guest("nas")]
+    guests = [replace(guest, disk=True) for guest in guests]
     define(bare, *guests)
     ids = start(bare, *(guest.name for guest in guests))
     _install(bare)
@@ -65,7 +78,7 @@ def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine
     _begin_a_save(bare, "saving")
     bare.run(f"systemctl stop {SOCKETS}; kill -KILL {_daemon(bare)}")
     bare.poweroff()
-    _ended(bare, ids)
+    _ended(bare, ids, GONE)
     assert set(_by(bare).values()) == {"qmp"}
     assert (serial(bare, "second").presses, serial(bare, "agent").agent_asked) == (2, 1)
     assert "QEMU itself is asked" in bare.journal("-u", UNIT)
@@ -79,20 +92,22 @@ def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine
     bare.wait_for(lambda: serial(bare, "slow", marks["slow"]).presses, 60, "stopvm to ask the guests")
     bare.run(["kill", "-KILL", daemon])
     bare.wait_off()
-    _ended(bare, back)
+    _ended(bare, back, DIES)
     by = _by(bare)
     assert (by["slow"], by["nas"], by["second"]) == ("qmp", "qmp", "qmp")
     assert serial(bare, "nas", marks["nas"]).presses == 1, "asked once those that need it were down"
 
 
+@pytest.mark.fault(SILENT)
+@pytest.mark.fault(FALLS_SILENT)
 def test_a_libvirtd_that_hangs_is_killed_and_its_guests_end_cleanly(host: Machine) -> None:
-    guests = (Guest("plain"), Guest("second", presses=2), Guest("third", presses=2))
+    guests = (Guest("plain", disk=True), *(Guest(name, presses=2, disk=True) for name in ("second", "third")))
     define(host, *guests)
     ids = start(host, *(guest.name for guest in guests))
     _install(host)
     host.run(["kill", "-STOP", _daemon(host)])
     host.poweroff(seconds=150)
-    _ended(host, ids)
+    _ended(host, ids, SILENT)
     assert set(_by(host).values()) == {"qmp"}
     assert "is killed" in host.journal("-u", UNIT, "-p", "err")
 
@@ -104,13 +119,14 @@ def test_a_libvirtd_that_hangs_is_killed_and_its_guests_end_cleanly(host: Machin
     host.wait_for(lambda: serial(host, "second", marks["second"]).presses, 60, "stopvm to ask the guests")
     host.run(["kill", "-STOP", daemon])
     host.wait_off(150)
-    _ended(host, back)
+    _ended(host, back, FALLS_SILENT)
     by = _by(host)
     assert (by["second"], by["third"]) == ("qmp", "qmp")
 
 
+@pytest.mark.fault("rescue mode, and a power-off from there")
 def test_rescue_mode_and_a_soft_reboot(host: Machine, release: str) -> None:
-    define(host, Guest("plain"), Guest("second", presses=2))
+    define(host, Guest("plain", disk=True), Guest("second", presses=2, disk=True))
     ids = start(host, "plain", "second")
     _install(host)
     if release != "bookworm":  # systemd 254 is the first to have it
@@ -130,12 +146,14 @@ def test_rescue_mode_and_a_soft_reboot(host: Machine, release: str) -> None:
     assert set(_by(host).values()) == {"qmp"}
 
 
+@pytest.mark.fault("without machined: nothing keeps libvirtd while guests run")
 def test_without_machined_guests_have_no_scopes_to_keep_libvirtd(bare: Machine) -> None:
     (bare.root / "etc/systemd/system/systemd-machined.service").symlink_to("/dev/null")
     (bare.root / "usr/share/dbus-1/system-services/org.freedesktop.machine1.service").unlink()
     copy_checkout(bare.root)
     bare.boot()
-    define(bare, Guest("plain"), Guest("second", presses=2), Guest("agent", agent=True, deaf=True), Guest("paused"))
+    guests = [Guest("plain"), Guest("second", presses=2), Guest("agent", agent=True, deaf=True), Guest("paused")]
+    define(bare, *(replace(guest, disk=True) for guest in guests))
     ids = start(bare, "plain", "second", "agent", "paused")
     assert "scope" not in bare.run("systemctl list-units 'machine-qemu*' --all --no-legend --plain").stdout
     _install(bare)
@@ -143,3 +161,4 @@ def test_without_machined_guests_have_no_scopes_to_keep_libvirtd(bare: Machine) 
     bare.poweroff()
     by = _by(bare)  # libvirt may have saved the paused one before it went
     _ended(bare, {name: boot_id for name, boot_id in ids.items() if by[name] != "save"})
+    check_disks(bare, forced=[name for name in ids if by[name] == "save"])

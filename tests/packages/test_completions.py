@@ -37,6 +37,7 @@ LINES = {
     "lvg rollback --f": ["lvg rollback --force"],
     "lvg rehearse we": ["lvg rehearse web1"],
     "lvg rehearse --y": ["lvg rehearse --yes"],
+    "lvg rehearse --j": ["lvg rehearse --json"],
     "stopvm ": ["stop", "restore", "status"],
     "stopvm stop --d": ["stopvm stop --dry-run"],
     "stopvm status --j": ["stopvm status --json"],

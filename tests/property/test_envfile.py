@@ -1,4 +1,7 @@
-"""Properties of the editor on generated files, with a real sh, outside any sandbox, as the judge."""
+"""Properties of the editor on generated files, with a real sh, outside any sandbox, as the judge.
+
+A few files of each kind; .ci/run has fuzz.py try thousands.
+"""
 
 import re
 import shutil
@@ -13,11 +16,11 @@ from lvg.envfile.shtext import parse
 from lvg.errors import LvgError
 from lvg.settings import SETTINGS
 
-pytestmark = pytest.mark.landlock
+pytestmark = [pytest.mark.landlock, pytest.mark.usefixtures("sh_asked_once")]
 
 KEYS = ("ON_BOOT", "ON_SHUTDOWN", "SHUTDOWN_TIMEOUT", "URIS")
 SHELL = shutil.which("dash") or "/bin/sh"
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 key = st.sampled_from(KEYS)
 word = st.sampled_from(
@@ -111,7 +114,7 @@ def test_a_file_that_sh_reads_is_edited(data: bytes, values: dict[str, str]) -> 
     assert checked_edit(done.data, values).data == done.data
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=30)
 @given(wild_files, wishes)
 def test_any_file_is_edited_right_or_refused(data: bytes, values: dict[str, str]) -> None:
     done = _attempt(data, values)

@@ -1,10 +1,11 @@
 """A libvirt that is not there: guests that obey, are deaf, hang or fail, without waiting for real ones."""
 
 import asyncio
+import faulthandler
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,13 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Playe
         return Played(code, fake, stream.getvalue(), json.loads(newest.read_text()))
 
     return play
+
+
+@pytest.fixture(autouse=True)
+def _no_watchdog_stays() -> Iterator[None]:
+    """A watchdog that a test armed in this process would end all tests, some seconds later and without a word."""
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

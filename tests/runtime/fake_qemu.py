@@ -80,6 +80,9 @@ class Qemu:
             self.presses += 1
             if self.behaviour == "dies":
                 os._exit(1)
+            if self.behaviour == "panics":
+                self.status = "guest-panicked"
+                self.say({"event": "GUEST_PANICKED", "data": {"action": "pause"}})
             if self.behaviour == "fails":
                 return {"error": {"class": "GenericError", "desc": "no button"}}
             wanted = {"second press": 2, "deaf": 0}.get(self.behaviour, 1)

@@ -53,6 +53,8 @@ def image(host: Path, begins: bytes) -> None:
         (["finished"], "clean"),
         (["finished", "resumed"], "lost"),
         (["killed"], "lost"),
+        (["crashed", "stopped:lost"], "lost"),
+        (["crashed", "resumed", "finished", "stopped:destroyed"], "clean"),
         ([], "lost"),
     ],
 )

@@ -130,10 +130,17 @@ def test_next_press(rules, presses, pause):
         (1200, Net("shutdown", 240, 1), 2, True, 1200),
         (1200, Net("shutdown", 240, 0), 8, False, 1200),
         (60, Net("shutdown", 3000, 0), 8, True, 60),
+        (1200, Net("suspend", 300, 0), 8, True, 1200),
+        (1700, Net("suspend", 0, 0), 8, True, 1440),
     ],
 )
 def test_work_ends_early_enough_for_the_net(budget, net, guests, goes_down, seconds):
     assert timing.work_seconds(Policy(budget=budget, net=net), guests, goes_down) == seconds
+
+
+def test_libvirt_guests_has_its_timeout_for_each_uri_since_it_takes_them_in_turn():
+    rules = Policy(budget=1700, uris=("default", "lxc:///system", "xen:///"), net=Net("shutdown", 240, 100))
+    assert timing.work_seconds(rules, 8, host_goes_down=True) == 1740 - 3 * 240
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,24 @@ def test_a_paused_guest_is_saved_and_one_that_is_off_is_not_touched(host):
     assert {guest["name"]: guest["verdict"] for guest in host.record()["guests"]} == {"on": "clean", "paused": "saved"}
 
 
+def test_every_state_that_libvirt_knows_has_its_way(host):
+    """Its test driver puts guests into each of them; it cannot wake one that sleeps."""
+    states = {"running": 1, "blocked": 2, "paused": 3, "going-down": 4, "off": 5, "crashed": 6, "asleep": 7}
+    done = host.run("stop", "--now", guests=states, rules={"timeout": 1, "on_timeout": ["save", "leave"]})
+    assert done.returncode == 1
+    found = {guest["name"]: (guest["state"], guest["verdict"]) for guest in host.record()["guests"]}
+    assert found == {
+        "running": ("running", "clean"),
+        "blocked": ("running", "clean"),
+        "paused": ("paused", "saved"),
+        "going-down": ("shutdown", "saved"),
+        "crashed": ("crashed", "saved"),
+        "asleep": ("pmsuspended", "saved"),
+    }
+    for said in ("1 guest has crashed: crashed", "going-down: did not end in 1 s: saving it", "asleep: wake: "):
+        assert said in done.stderr, "none is passed over without a word"
+
+
 def test_no_guest_at_all(host):
     assert host.run("stop", "--now", guests={}).returncode == 0
     assert host.record()["guests"] == []

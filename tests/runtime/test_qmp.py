@@ -211,6 +211,16 @@ def test_a_process_that_ends_by_itself_has_not_finished(host):
     assert talk(host, deadly)[1] == ["gone"]
 
 
+def test_a_kernel_that_panics_is_told(host):
+    host.start("g", "panics")
+
+    async def end(session: QmpSession, guest: Facts) -> None:
+        await session.ask(guest, "acpi")
+        await session.destroy(guest, graceful=True)
+
+    assert talk(host, end)[1] == ["crashed", "stopped:destroyed"]
+
+
 def test_a_process_that_gets_a_signal_was_killed(host):
     pid = host.start("g", "deaf")
 

@@ -38,7 +38,7 @@ def guest(name, memory, uri=URI):
 
 
 @pytest.mark.parametrize(
-    ("memory", "kib", "mib"),
+    ("most", "kib", "mib"),
     [
         (8192, {"VmRSS": 1000 * MIB}, 1000),
         (8192, {"VmRSS": 1000 * MIB, "VmSwap": 200 * MIB}, 1200),
@@ -48,9 +48,9 @@ def guest(name, memory, uri=URI):
         (0, {"VmRSS": 700 * MIB}, 700),
     ],
 )
-def test_an_image_is_as_large_as_the_memory_that_is_used(host, memory, kib, mib):
+def test_an_image_is_as_large_as_the_memory_that_is_used(host, most, kib, mib):
     qemu(host, "g", 4711, **kib)
-    assert Saves(host, frozenset({URI})).mib(guest("g", memory)) == mib
+    assert Saves(host, frozenset({URI})).mib(guest("g", most)) == mib
 
 
 def test_of_a_guest_elsewhere_only_its_memory_is_known(host):

@@ -104,6 +104,14 @@ def test_all_obey(play, act):
             0,
         ),
         (
+            "stays when shut down: not this time",
+            {"facts": {"on_poweroff": "preserve"}},
+            {},
+            ["ends at poweroff", "acpi"],
+            "clean",
+            0,
+        ),
+        (
             "reboots when shut down, and libvirt cannot change that: saved",
             {"lifecycle": "not supported", "facts": {"on_poweroff": "restart"}},
             {},
@@ -124,6 +132,28 @@ def test_all_obey(play, act):
 def test_one_guest(play, act, name, settings, rules, asked, verdict, code):
     played = play({"g": act(**settings)}, rules)
     assert (played.asked("g"), played.verdicts["g"], played.code) == (asked, verdict, code), name
+
+
+@pytest.mark.parametrize(
+    ("on_crash", "later", "asked", "verdict", "state"),
+    [
+        ("preserve", [], ["acpi", "save"], "saved", "crashed"),
+        ("destroy", ["stopped:lost"], ["acpi"], "lost", "running"),
+        ("restart", ["resumed", "stopped:clean"], ["acpi"], "clean", "running"),
+    ],
+)
+def test_a_guest_crashes_when_it_is_asked(play, act, on_crash, later, asked, verdict, state):
+    def crash(session, name):
+        loop = asyncio.get_running_loop()
+        for seconds, what in enumerate(["crashed", *later]):
+            loop.call_later(seconds, session.tell, name, what)
+
+    rules = {"timeout": 100, "budget": 500, "resend": 0, "on_timeout": ["save"]}
+    played = play({"g": act()}, rules, ends=crash)
+    (guest,) = played.record["guests"]
+    assert (played.asked("g"), guest["verdict"], guest["state"]) == (asked, verdict, state), on_crash
+    assert ("its kernel panicked" in guest["detail"]) == (on_crash != "restart")
+    assert guest["seconds"] < 10, "nobody waits for its deadline"
 
 
 @pytest.mark.parametrize(
@@ -198,10 +228,24 @@ def test_an_action_for_one_guest(play, act):
     assert played.verdicts == {"db1": "saved", "web": "clean"}
 
 
-def test_parallel_bounds_how_many_are_asked_at_once(play, act):
-    played = play({f"g{n}": act() for n in range(6)}, {"parallel": 1})
+@pytest.mark.parametrize(("parallel", "most"), [(1, 1), (2, 2), (0, 6)])
+def test_parallel_bounds_how_many_are_asked_at_once(play, act, fake, monkeypatch, parallel, most):
+    ask, end, asked, at_once = fake.ask, fake.end, set(), []
+
+    async def note(self, guest, way):
+        asked.add(guest.name)
+        at_once.append(len(asked))
+        await ask(self, guest, way)
+
+    def note_end(self, name, how):
+        asked.discard(name)
+        end(self, name, how)
+
+    monkeypatch.setattr(fake, "ask", note)
+    monkeypatch.setattr(fake, "end", note_end)
+    played = play({f"g{n}": act() for n in range(6)}, {"parallel": parallel})
     assert set(played.verdicts.values()) == {"clean"}
-    assert [who for who, _ in played.session.log] == [f"g{n}" for n in range(6)]
+    assert max(at_once) == most
 
 
 def test_a_guest_is_stopped_after_those_that_need_it(play, act):

@@ -44,7 +44,7 @@ def test_a_guest_that_a_job_paused_is_no_paused_guest(state, why, words):
     [
         (5, 0, "stopped:clean"), (5, 1, "stopped:destroyed"), (5, 2, "stopped:lost"), (5, 3, "stopped:moved"),
         (5, 4, "stopped:saved"), (5, 5, "stopped:lost"), (5, 99, "stopped:clean"), (2, 0, "started"), (3, 0, ""),
-        (4, 0, "resumed"), (6, 0, ""), (6, 1, "finished"), (6, 2, "killed"), (6, 99, ""),
+        (4, 0, "resumed"), (6, 0, ""), (6, 1, "finished"), (6, 2, "killed"), (6, 99, ""), (8, 0, "crashed"), (8, 1, ""),
     ],
 )  # fmt: skip
 def test_events(event, detail, what):
@@ -71,6 +71,21 @@ def test_how_a_guest_ended(connection, end, how):
     assert wire.how_ended(connection, facts) == how
     guest.undefineFlags(1)
     assert wire.how_ended(connection, facts) == ""
+
+
+HOSTILE = """\
+<domain type='test'><name>liar</name><title>&lt;on_poweroff&gt;restart&lt;/on_poweroff&gt;</title><metadata>
+<app xmlns='urn:a'><metadata><on_poweroff>restart</on_poweroff></metadata><currentMemory unit='KiB'>1</currentMemory>
+<hostdev mode='x'/><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></app>
+</metadata><memory unit='KiB'>2048</memory><os><type>hvm</type></os><on_poweroff>destroy</on_poweroff></domain>"""
+
+
+def test_what_others_keep_with_a_guest_is_no_part_of_its_definition(connection):
+    """Anybody who may set metadata could else keep it from being saved, or have it asked in another way."""
+    domain = connection.createXML(HOSTILE)
+    assert "urn:a" in domain.XMLDesc(0)
+    found = wire.facts(domain, "u")
+    assert (found.on_poweroff, found.memory, found.agent, found.hostdev) == ("destroy", 2.0, False, False)
 
 
 class NoKinds:

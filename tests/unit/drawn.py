@@ -1,4 +1,7 @@
-"""Draws what `lvg doctor` and `lvg plan` show of guests with names of every kind: run it on a terminal."""
+"""Draws what `lvg doctor` and `lvg plan` show of guests with names of every kind: run it on a terminal.
+
+`drawn.py all ROOT` shows that and, of a root, what `lvg report` and `lvg status` do: each begins with a line "== NAME".
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "installer"))
 
-from lvg import timeline
+from lvg import cli, timeline
 from lvg.doctor import Check, Finding, guestline
 from lvg.doctor.run import Diagnosis, Result
 from lvg.draw import findings, plan, terminal
@@ -37,5 +40,28 @@ def drawn_plan() -> None:
     terminal.show(plan.pictures(RULES, line, timeline.boot(RULES, GUESTS, "ignore"), 300.0, True))
 
 
+def command(*words: str) -> None:
+    """Run a command of lvg that has to end well."""
+    sys.argv = ["lvg", *words]
+    try:
+        cli.main()
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def everything(root: str) -> None:
+    """Show all four."""
+    for name, draw in (
+        ("doctor", doctor),
+        ("plan", drawn_plan),
+        ("report", lambda: command("report", "--last", "9", "--root", root)),
+        ("status", lambda: command("status", "--root", root)),
+    ):
+        print(f"== {name}", flush=True)
+        draw()
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    {"doctor": doctor, "plan": drawn_plan}[sys.argv[1]]()
+    {"doctor": doctor, "plan": drawn_plan, "all": everything}[sys.argv[1]](*sys.argv[2:])

@@ -276,3 +276,16 @@ def test_a_config_that_may_not_be_read_is_an_error(debian: Any, readable_checkou
     assert done.returncode == 1, done.stderr
     assert "cannot be read: Permission denied" in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("verb", "todo"),
+    [
+        ("status", "Run: lvg-install --profile graceful"),
+        ("rollback", "There is nothing to undo."),
+        ("remove", "There is nothing to undo."),
+    ],
+)
+def test_that_nothing_is_applied_is_said_alike_by_every_verb(debian: Any, verb: str, todo: str) -> None:
+    done = debian.run("lvg", verb)
+    assert (done.code, done.err) == (6, f"lvg {verb}: lvg has applied nothing here\n  {todo}\n")

@@ -6,30 +6,12 @@ from lvg.detect import detect, inits, require_installed, require_supported
 from lvg.detect.evidence import sourced
 from lvg.detect.libvirtversion import version_of
 from lvg.errors import NotInstalledError, UnsupportedDistroError, UsageError
-from lvg.files import Root
 
 DEFAULT, SYSCONFIG, CONF_D = (f"/etc/{name}/libvirt-guests" for name in ("default", "sysconfig", "conf.d"))
 SCRIPT = "usr/lib/libvirt/libvirt-guests.sh"
 UNIT = "usr/lib/systemd/system/libvirt-guests.service"
 SYSTEMD, OPENRC = "usr/lib/systemd/systemd", "sbin/openrc"
 OPENRC_SCRIPT = '#!/sbin/openrc-run\n[ -z "${LIBVIRT_URIS}" ] && LIBVIRT_URIS="qemu:///system"\nLIBVIRT_SHUTDOWN=x\n'
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A way to put files ("-> target" makes a link) into a root."""
-
-    def put(files):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if text.startswith("-> "):
-                path.symlink_to(text[3:])
-            else:
-                path.write_text(text)
-        return Root(tmp_path)
-
-    return put
 
 
 def script(folder, more=""):

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from lvg import cli, errors, layout, units
+from lvg.documents.rehearsal import rehearsal_document
+from lvg.guests import Guest
+from lvg.rehearsal import Outcome, Part
 from lvg.settings import SETTINGS
 from lvg.stoppolicy import STOP_KEYS, keys_for
 from lvg.stopvm import history
 from lvg.stopvm.__main__ import parser
+from lvg.stopvm.policy import GuestPolicy
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"
@@ -161,6 +165,15 @@ def test_every_key_of_the_json_documents_is_in_the_pages(debian) -> None:
         assert set(json.loads(debian.run("lvg", *words, "--json").out)) - {"schema"} <= listed
 
 
+def test_every_key_of_the_answer_of_a_rehearsal_is_in_the_page() -> None:
+    guest = Guest("7d9b", "db")
+    document = rehearsal_document([Outcome(Part(guest, GuestPolicy(), 0, 240.0), None, None, None)])
+    (found,) = document["guests"]  # type: ignore[misc]  # it is a list
+    text = section("lvg.8", "JSON")
+    listed = re.findall(r"\*(\w+)\*", text[text.index("\n*rehearse*\n") : text.index("\n*report*\n")])
+    assert set(listed) == {"rehearse", *document, *found}
+
+
 def test_every_key_of_the_history_is_in_the_page() -> None:
     text = set(re.findall(r"\*(\w+)\*", section("stopvm.8", "HISTORY")))
     assert set(history.Record().as_json()) <= text
@@ -219,11 +232,3 @@ def test_the_example_of_a_profile_can_be_applied(debian) -> None:
     debian.put("/etc/lvg/profiles/office.toml", example[1])
     done = debian.install("--profile", "office", "--dry-run")
     assert (done.code, done.err) == (0, "")
-
-
-def test_the_examples_of_lvg_install_are_accepted(debian) -> None:
-    lines = re.findall(r"^(?:sudo )?lvg-install (.*)", section("lvg-install.8", "EXAMPLES"), re.M)
-    assert len(lines) == 4
-    for line in lines:
-        words = line.removesuffix(" --root /mnt/image").split()
-        assert debian.install(*words, "--dry-run").code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from doctorhost import facts, guest, ids, step, timeline, with_policy
 from lvg.doctor import Finding, HostFacts, eachguest, guestline
 from lvg.guests.definition import HOST_DEVICE, HOST_NETWORK
-from lvg.stopvm.policy import GuestPolicy, Rule
+from lvg.stopvm.policy import GuestPolicy, Rule, compile_policy
+from lvg.trend import Warned
 
 F, W = "failure", "warning"
 EXEC = frozenset(("guest-exec", "guest-exec-status"))
@@ -229,6 +231,21 @@ def test_a_remedy_names_its_guest_and_runs_nothing_else(name):
         if parts[0] == "virsh":
             assert name in parts or vm.uuid in parts
             assert (name in parts) != (name in ("7", "-c", "new\nline", "\x1b[31m"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['a"b', "back\\slash\\", "new\nline", "web[1]", "a*?", "übung", "😀 \x7f\x9b\u202e", "\ud800", 'x"]\n[stopvm]'],
+)
+def test_the_rule_that_a_remedy_offers_is_toml_and_about_that_guest_alone(name):
+    found = facts(guest(name), guest("web1"), timeline=timeline(step(name, usual=239.0)))
+    for text in (remedy("E11", found), Warned(name, "is slow", 50.0, 60, 480).remedy):
+        assert text.isascii()
+        assert text.isprintable()
+        offered = text.partition("[[guest]], ")[2].partition(" in ")[0]
+        rule = tomllib.loads(f"rule = {{ {offered} }}")["rule"]
+        timeouts = {each: compile_policy({"guests": [rule]}).for_guest(each).timeout for each in (name, "web1", "axx")}
+        assert timeouts == {name: 480, "web1": 240, "axx": 240}
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from lvg import envfile
 from lvg.envfile import assignments, checked_edit, edit, quote, sdenv, sh_values
 from lvg.errors import LvgError
 from lvg.settings import OPENRC_KEYS, SETTINGS
 
-pytestmark = pytest.mark.landlock
+pytestmark = [pytest.mark.landlock, pytest.mark.usefixtures("sh_asked_once")]
 
 OWN = Path(__file__).parents[1] / "data" / "configs"
 FOLDERS = [OWN, *([Path(os.environ["LVG_CORPUS"], "configs")] if os.environ.get("LVG_CORPUS") else [])]
@@ -92,7 +93,7 @@ def test_a_full_profile_on_every_file(path: Path, tmp_path: Path) -> None:
     for reading in sdenv.read(done.data):
         assert not reading.whole or {key: reading.values.get(key) for key in FULL} == FULL
     assert_only_our_lines(old, done.data, FULL)
-    assert done.was == {key: sh_values(old, FULL)[key] for key in FULL}
+    assert done.was == envfile.sh_values(old, FULL)
     assert checked_edit(done.data, FULL).data == done.data
 
 

@@ -80,6 +80,42 @@ def test_a_damaged_record_is_an_error_and_remove_still_works(debian: Any, text: 
     assert debian.config.read_bytes() == before
 
 
+OURS = (
+    "etc/lvg/policy.json",
+    "etc/systemd/system/graceful-shutdown.service",
+    "var/lib/lvg/applied.json",
+    "var/lib/lvg/lock",
+    "var/lib/lvg/checkpoints/0001/manifest.json",
+    "var/lib/lvg/checkpoints/0001/0",
+)
+
+
+@pytest.mark.parametrize("path", OURS)
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop"])
+def test_what_is_no_file_in_the_place_of_one_of_ours_is_never_waited_for(debian: Any, path: str, kind: str) -> None:
+    debian.install("--profile", "graceful")
+    place = debian.root / path
+    place.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(place.name)
+    for command, *words in (["lvg", "status"], ["lvg-install", "--profile", "ups"], ["lvg", "remove"]):
+        done = debian.run(command, *words)
+        assert done.code in (0, 1, 3, 4), done.err
+        assert "unexpected" not in done.err
+        assert place.is_symlink() == (kind == "loop") or done.code == 0, "what is not ours stays"
+
+
+@pytest.mark.parametrize("path", ["var/lib/lvg/applied.json", "var/lib/lvg/checkpoints/0001/manifest.json"])
+def test_what_is_nested_too_deep_is_damaged(debian: Any, path: str) -> None:
+    debian.install("--profile", "graceful")
+    debian.put(path, "[" * 100_000, 0o600)
+    assert "RecursionError" in _refused(debian)
+
+
 @pytest.mark.parametrize("text", ["{", '{"schema": 1}', "[]"])
 def test_a_damaged_checkpoint_is_an_error_and_nothing_is_guessed(debian: Any, text: str) -> None:
     debian.install("--profile", "graceful")

@@ -188,7 +188,7 @@ def test_how_long_the_ups_lasts_is_a_number_of_seconds(capsys: pytest.CaptureFix
 
 
 def test_where_nothing_is_applied_there_is_no_plan(tmp_path: Path) -> None:
-    with pytest.raises(NothingAppliedError):
+    with pytest.raises(NothingAppliedError, match="lvg has applied nothing here"):
         command.gather(Root(tmp_path), None)
 
 

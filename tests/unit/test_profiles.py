@@ -1,6 +1,7 @@
 """Profiles as a person writes them: what merges how, and what every mistake is answered with."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -92,9 +93,9 @@ STOP = {"timeout": 100, "budget": 500, "methods": ["acpi"], "protect": False, "r
 
 @given(st.permutations(sorted(SETTINGS)), st.permutations(sorted(STOP)), st.booleans())
 def test_order_in_the_file_does_not_matter(
-    tmp_path_factory: pytest.TempPathFactory, settings: list[str], stop: list[str], tables_swapped: bool
+    memory_folder: Path, settings: list[str], stop: list[str], tables_swapped: bool
 ) -> None:
-    folder = tmp_path_factory.mktemp("order")
+    folder = Path(tempfile.mkdtemp(dir=memory_folder))
     tables = [
         "[libvirt-guests]\n" + "".join(f"{key} = {json.dumps(SETTINGS[key])}\n" for key in settings),
         "[stopvm]\n" + "".join(f"{key} = {json.dumps(STOP[key])}\n" for key in stop),

@@ -13,6 +13,7 @@ NONE = [
     [("db*", ["web*"]), ("web*", ["db-main"]), ("db-main", [])],  # the later rule frees db-main
     [("a", ["b"]), ("b", ["a"]), ("b", [])],
     [("db[12]", ["nas"]), ("nas", ["ups?"])],
+    [("*", ["*"]), ("*", [])],
     [("NAS", ["nas"]), ("nas", ["switch"])],  # names tell upper from lower case
 ]
 
@@ -21,6 +22,8 @@ CIRCLES = [
     ([("a", ["b"]), ("b", ["a"])], {"a", "b"}),
     ([("a", ["b"]), ("b", ["c"]), ("c", ["x", "a"])], {"a", "b", "c"}),
     ([("*", ["nas", "dns"])], {"nas", "dns"}),
+    ([("*", ["*"])], {"*"}),
+    ([("nas", []), ("web*", ["nas", "web*"])], {"web*"}),
     ([("db*", ["web*"]), ("web*", ["db*"])], {"db*", "web*"}),
     ([("db*", ["web"]), ("web", ["db7"])], {"db7", "web"}),
     ([("db[12]", ["web"]), ("web", ["db1"])], {"db1", "web"}),

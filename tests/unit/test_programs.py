@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from lvg.envfile import sandbox
 
 SOURCE = Path(__file__).resolve().parents[2] / "installer/lvg"
 STARTERS = {"run", "Popen", "call", "check_call", "check_output", "create_subprocess_exec", "execve", "posix_spawn"}
+STARTERS |= {"subprocess_exec"}
 FORBIDDEN = {
     "system",
     "popen",
     "getoutput",
     "getstatusoutput",
     "create_subprocess_shell",
+    "subprocess_shell",
     "execvp",
     "execlp",
     "execvpe",
@@ -29,6 +32,7 @@ FORBIDDEN = {
     "execl",
 }
 MODULES = {"subprocess", "os", "asyncio", "pty"}
+OF_A_LOOP = {"subprocess_exec", "subprocess_shell"}  # whatever the loop is called
 # What was looked at elsewhere before it is started, with where.
 CHECKED = {
     "rehearsal/work.py": ("self.program", "commands/rehearse.py took it from lvg's own record, and ran it once"),
@@ -44,13 +48,19 @@ CHECKED = {
 FIXED_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+@functools.cache
+def sources() -> dict[Path, tuple[ast.Module, tuple[ast.AST, ...]]]:
+    """Return what each file is, and every node of it: both take time."""
+    trees = {path: ast.parse(path.read_bytes()) for path in sorted(SOURCE.rglob("*.py"))}
+    return {path: (tree, tuple(ast.walk(tree))) for path, tree in trees.items()}
+
+
 def calls() -> Iterator[tuple[str, ast.Module, ast.Call, str]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_bytes())
-        for node in ast.walk(tree):
+    for path, (tree, nodes) in sources().items():
+        for node in nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 owner = node.func.value
-                if isinstance(owner, ast.Name) and owner.id in MODULES:
+                if node.func.attr in OF_A_LOOP or (isinstance(owner, ast.Name) and owner.id in MODULES):
                     yield str(path.relative_to(SOURCE)), tree, node, node.func.attr
 
 
@@ -65,7 +75,8 @@ STARTS = [
 
 def first_word(tree: ast.Module, call: ast.Call) -> ast.expr:
     """Return the expression of the program: in the list that is given, or in the variable that holds it."""
-    words = call.args[0]
+    protocol = ast.unparse(call.func).endswith(".subprocess_exec")  # which a loop takes first
+    words = call.args[1 if protocol else 0]
     if isinstance(words, ast.Name):
         found = [
             node.value
@@ -105,6 +116,7 @@ def why_safe(name: str, tree: ast.Module, call: ast.Call) -> str:
 
 def test_every_program_is_a_path_or_was_checked() -> None:
     assert len(STARTS) > 8
+    assert CHECKED.keys() <= {name for name, _, _ in STARTS}
     unsafe = {
         f"{name}:{call.lineno}: {ast.unparse(call)[:80]}"
         for name, tree, call in STARTS
@@ -147,8 +159,8 @@ def test_the_paths_are_those_of_the_distro() -> None:
 
 def test_nothing_is_imported_under_another_name() -> None:
     """Else the tests above would miss a call."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
+    for path, (_, nodes) in sources().items():
+        for node in nodes:
             if isinstance(node, ast.ImportFrom) and node.module in MODULES:
                 assert not {alias.name for alias in node.names} & (STARTERS | FORBIDDEN), path
             if isinstance(node, ast.Import):

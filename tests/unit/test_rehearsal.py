@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from lvg.documents.rehearsal import rehearsal_document
 from lvg.errors import LvgError, NothingAppliedError, RefusedError, UsageError
 from lvg.guests import Answer, Guest
 from lvg.record import Record, dump
@@ -222,8 +223,8 @@ def look(uris, seconds):
     up = (Guest("uuid-db", "db"),) if (state / "db-is-up").exists() else ()
     return (Answer("default", guests=up, defined=("db",)),)
 rehearsal = Rehearsal(Root(state), look, lambda: (state / "goes-down").exists())
-yes = "--yes" in sys.argv
-sys.exit(commands.speaking("lvg rehearse", False, lambda: rehearsal.run(["db"], yes)))
+yes, as_json = "--yes" in sys.argv, "--json" in sys.argv
+sys.exit(commands.speaking("lvg rehearse", False, lambda: rehearsal.run(["db"], yes, as_json)))
 """
 PROGRAM_PATH = "/usr/local/bin/stopvm"
 FLAGS = ("protect", "enable", "start", "live")
@@ -280,6 +281,47 @@ def test_stops_and_starts_exactly_that_guest(make: Make, tmp_path: Path) -> None
     assert "db: clean after 1.5 s (acpi), back after 0." in done.stdout
     assert "stopvm: db: started" in done.stderr
     assert "\x1b" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "answer"),
+    [
+        ({}, {"good": True, "verdict": "clean", "wanted": True, "up": True, "remedies": []}),
+        (
+            {"verdict": "destroyed", "wanted": False, "code": 1},
+            {"good": False, "verdict": "destroyed", "wanted": False, "up": True, "remedies": []},
+        ),
+        (
+            {"comes_back": False},
+            {"good": False, "verdict": "clean", "up": False, "back_s": None,
+             "remedies": ["db is not back. Start it: virsh start db"]},
+        ),
+    ],
+)  # fmt: skip
+def test_the_answer_as_a_document(make: Make, more: dict[str, Any], answer: dict[str, Any]) -> None:
+    done = run([*make(**more), "--yes", "--json"])
+    said = json.loads(done.stdout)
+    assert (said["schema"], said["good"], done.returncode) == (1, answer["good"], 0 if answer["good"] else 9)
+    (found,) = said["guests"]
+    assert (found["guest"], found["uri"], found["method"], found["timeout_s"]) == ("db", "default", "acpi", 20)
+    assert {key: found[key] for key in answer} == answer
+    assert found["seconds"] == 1.5
+    assert (found["back_s"] is None) == (not found["up"])
+    assert "asked to shut down by its power button" in done.stderr, "what is said to people goes elsewhere"
+    assert "stopvm: asking db" in done.stderr
+
+
+def test_a_document_that_nobody_knows_what_to_put_into() -> None:
+    (unknown,) = rehearsal_document([replace(outcome(up=None, back=None), entry=None)])["guests"]
+    assert (unknown["verdict"], unknown["seconds"], unknown["up"], unknown["good"]) == ("", None, None, False)
+    assert unknown["remedies"]
+
+
+def test_there_is_no_document_where_nothing_was_done(make: Make, tmp_path: Path) -> None:
+    command = [*make(), "--json"]
+    (tmp_path / "goes-down").touch()
+    refused = run([*command, "--yes"])
+    assert (refused.returncode, refused.stdout, asked(tmp_path)) == (4, "", [])
 
 
 @pytest.mark.parametrize(
@@ -350,7 +392,9 @@ def test_a_name_is_no_pattern_for_stopvm(make: Make, tmp_path: Path) -> None:
 def test_nothing_was_applied(make: Make, tmp_path: Path) -> None:
     command = make()
     (tmp_path / "var/lib/lvg/applied.json").unlink()
-    assert run([*command, "--yes"]).returncode == NothingAppliedError.code
+    done = run([*command, "--yes"])
+    assert done.returncode == NothingAppliedError.code
+    assert "lvg has applied nothing here\n  Run: lvg-install --profile graceful\n" in done.stderr
 
 
 def wait_for(predicate: Callable[[], object], seconds: float = 20) -> None:
@@ -365,7 +409,8 @@ class Terminal:
 
     def __init__(self, command: list[str]) -> None:
         self._terminal, inner = pty.openpty()
-        argv = ["setsid", "--ctty", *command]  # it becomes the command: one process, which leads a session
+        signals = ["env", "--default-signal=INT"]  # what runs the tests in the background may have it ignored
+        argv = ["setsid", "--ctty", *signals, *command]  # it becomes the command: one process, which leads a session
         self.process = subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, env=environment())
         os.close(inner)
         self.said = ""

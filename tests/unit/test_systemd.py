@@ -4,7 +4,6 @@ import pytest
 
 from lvg import systemd
 from lvg.errors import LvgError
-from lvg.files import Root
 
 # Recorded on Debian 12 (systemd 252) with one drop-in, one masked socket and one unit that is not there.
 SHOWN = """\
@@ -37,23 +36,6 @@ ActiveEnterTimestamp=
 """
 NAMES = ("libvirt-guests.service", "virtlogd-admin.socket", "pacemaker.service")
 UNIT = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A root, and a way to put files ("-> target" makes a link) into it."""
-
-    def put(files):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if text.startswith("-> "):
-                path.symlink_to(text[3:])
-            else:
-                path.write_text(text)
-        return Root(tmp_path)
-
-    return put
 
 
 def one(root, name="x.service"):

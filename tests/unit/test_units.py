@@ -1,5 +1,6 @@
 """The texts of the units: what systemd makes of them, and the promises in them."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -133,6 +134,42 @@ def test_lifts_only_what_the_policy_needs(policy: dict[str, object], lifted: str
     assert bool(text) == bool(lifted)
     assert lifted in text
     assert ("ProtectSystem=no" in text) == ("before_stop_host" in str(policy))
+
+
+NETWORK = {"PrivateNetwork": "no", "IPAddressDeny": "", "RestrictAddressFamilies": "AF_INET AF_INET6"}
+STAYS = {"UMask", "LockPersonality", "KeyringMode", "SystemCallErrorNumber"}  # they are about this process alone
+NO_SANDBOX = {
+    *("Type", "RemainAfterExit", "ExecStart", "ExecStop", "TimeoutStopSec", "SuccessExitStatus", "NotifyAccess"),
+    *("StandardOutput", "StandardError", "StateDirectory", "StateDirectoryMode", "ReadWritePaths"),
+}
+
+
+def service(text: str) -> dict[str, str]:
+    """Return the lines of a service's section by their names, the last of each name."""
+    section = re.split(r"^\[(.*)\]$", text, flags=re.MULTILINE)
+    lines = section[section.index("Service") + 1].splitlines()
+    return {line.partition("=")[0]: line.partition("=")[2] for line in lines if line and not line.startswith("#")}
+
+
+@pytest.mark.parametrize(
+    ("policy", "lifted"),
+    [
+        ({"uris": ["qemu+tcp://h/system"]}, NETWORK),
+        ({"uris": ["default", "qemu+tls://h/system"]}, NETWORK),
+        ({"uris": ["qemu+ssh://root@h/system"]}, {**NETWORK, "ProtectHome": "read-only"}),
+    ],
+)
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_a_remote_uri_lifts(unit: str, policy: dict[str, object], lifted: dict[str, str]) -> None:
+    assert service(units.lift_dropin(policy, unit)) == lifted
+    assert lifted.keys() <= service(UNITS[unit]).keys()
+
+
+def test_what_commands_of_the_host_lift() -> None:
+    lifted = service(units.lift_dropin({"before_stop_host": [["/bin/true"]]}))
+    assert lifted.keys() == service(UNITS[units.SHUTDOWN]).keys() - NO_SANDBOX - STAYS
+    assert lifted.pop("CapabilityBoundingSet") == "~", "all of them"
+    assert set(lifted.values()) == {"no", ""}
 
 
 def test_commands_do_not_open_the_restore_unit() -> None:

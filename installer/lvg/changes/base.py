@@ -57,10 +57,10 @@ def first_state(survey: Survey, path: str) -> FileState:
 
 
 def find_base(survey: Survey, delivery: Delivery, *, keep: bool) -> Base:
-    """Return the text to edit for this delivery. With `keep`, an overlay that was edited is edited on."""
+    """Return the text to edit for this delivery. With `keep`, an overlay that was edited, or kept so, is edited on."""
     path = OVERLAY if delivery == "overlay" else survey.config_path
     now, found = survey.state(path), authored(survey, path)
-    if delivery == "overlay" and not (keep and found.edited_since):
+    if delivery == "overlay" and not (keep and (found.edited_since or found.inherited)):
         return Base(path, now, _overlaid(survey), found.edited_since, {})
     return Base(path, now, _or_created(found.state), found.edited_since, found.inherited)
 
@@ -101,7 +101,8 @@ def _last_authored(survey: Survey, path: str) -> FileState:
 
 def as_applied(survey: Survey, path: str, record: Record) -> bytes:
     """Return the text that the last apply made of `path`: only its digest was kept."""
-    text = _overlaid(survey) if path == OVERLAY else _or_created(_last_authored(survey, path))
+    anew = path == OVERLAY and not record.inherited
+    text = _overlaid(survey) if anew else _or_created(_last_authored(survey, path))
     return envfile.edit(text, record.settings, [key for key in record.inherited if key not in record.settings]).data
 
 

@@ -48,7 +48,7 @@ def compute(wish: Wish, survey: Survey, profile: Profile) -> Changes:
     units_by_path = {path: unit for path, (unit, _) in enabling.items()}
     files = _file_changes(survey, {**wanted, **returned, **moved}, units_by_path)
     record = _record(wish, survey, config, wanted)
-    checked = _checked(survey, config, [*own, *enabling, *returned])
+    checked = _checked(wish, survey, config, [*own, *enabling, *returned])
     return Changes(
         profile=config.profile,
         delivery=config.delivery,
@@ -64,9 +64,14 @@ def compute(wish: Wish, survey: Survey, profile: Profile) -> Changes:
     )
 
 
-def _checked(survey: Survey, config: ConfigPart, ours: Iterable[str]) -> list[str]:
-    """Return the paths where a foreign file is a conflict: all of ours, but never the admin's own file."""
-    overlay = [OVERLAY] if config.delivery == "overlay" and is_foreign(survey, OVERLAY, survey.state(OVERLAY)) else []
+def _checked(wish: Wish, survey: Survey, config: ConfigPart, ours: Iterable[str]) -> list[str]:
+    """Return the paths where a foreign file is a conflict: all of ours, but never the admin's own file.
+
+    An overlay of ours that was edited is none either with --keep, which leaves the edited settings in it.
+    """
+    kept = wish.keep and survey.record is not None and OVERLAY in survey.record.files
+    foreign = config.delivery == "overlay" and not kept and is_foreign(survey, OVERLAY, survey.state(OVERLAY))
+    overlay = [OVERLAY] if foreign else []
     already_said = {path for conflict in config.conflicts for path in [conflict.what.partition(" ")[0]]}
     packaged = [unit_path(units.SHUTDOWN), unit_path(units.RESTORE), LOCAL_PROGRAM] if survey.packaged else []
     paths = dict.fromkeys([*ours, *packaged, *overlay])

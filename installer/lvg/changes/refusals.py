@@ -94,4 +94,4 @@ def is_foreign(survey: Survey, path: str, now: FileState) -> bool:
     folder = path.rpartition("/")[0]
     if folder.endswith(".wants") or folder.startswith("/etc/runlevels/"):
         return now.kind == "file"  # a link that enables a unit is nobody's work
-    return now.kind == "link" or not is_ours(now.data)
+    return not is_ours(now.data)  # a link has no data, so it is not ours either

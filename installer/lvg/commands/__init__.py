@@ -47,7 +47,7 @@ def status(folder: str | None, as_json: bool, quiet: bool) -> int:
     if record is None:
         if as_json:
             out([documents.dumps(documents.status_document("none", [], last, {}))])
-        raise NothingAppliedError("lvg has applied nothing here", "Run: lvg-install --profile graceful")
+        raise NothingAppliedError()
     rows = verify.rows(found, record)
     drift = verify.drifted(rows)
     net = found.units.get(GUESTS) if record.init == "systemd" else None

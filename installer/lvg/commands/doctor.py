@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lvg import documents
+from lvg.colours import one_line
 from lvg.console import need_root, out, root_of, say
 from lvg.doctor import Finding, guestline
 from lvg.doctor.gather import gather
@@ -52,8 +53,7 @@ def _answer(root: Root) -> Answer:
 
 def _in_one_line(finding: Finding) -> str:
     about = f"{finding.guest}: " if finding.guest else ""
-    text = f"lvg doctor: {finding.severity} {finding.id}: {about}{finding.message}"
-    return text.replace("\n", "\\n")
+    return one_line(f"lvg doctor: {finding.severity} {finding.id}: {about}{finding.message}")
 
 
 def _draw(answer: Answer, verbose: bool) -> None:

@@ -60,7 +60,7 @@ def answer(found: Plan, svg: str, as_json: bool, verbose: bool) -> int:
 def gather(root: Root, ups: float | None) -> Plan:
     """Ask the host for all that the plan is made of. Raises LvgError."""
     if not root.exists(POLICY):
-        raise NothingAppliedError("lvg has applied nothing here", "Run: lvg-install --profile graceful")
+        raise NothingAppliedError()
     rules = policies.load(root.real(POLICY))
     running, silent = _running(guests.look(rules.uris, _LIBVIRT_SECONDS))
     pasts, complaints = shutdowns.past(root)

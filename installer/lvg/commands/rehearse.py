@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lvg import guests, locking, rehearsal, shutdowns
+from lvg import documents, guests, locking, rehearsal, shutdowns
 from lvg.console import need_root, root_of, say, tell, warn
+from lvg.documents.rehearsal import rehearsal_document
 from lvg.errors import BadAnswerError, LvgError, NothingAppliedError, RefusedError, UsageError
 from lvg.files import Root
 from lvg.guests import Answer
@@ -26,11 +27,11 @@ _HELP_WITHIN = 20.0  # seconds
 _UNTOUCHED = "Nothing was done: no guest was asked anything."
 
 
-def rehearse(names: tuple[str, ...], yes: bool) -> int:
+def rehearse(names: tuple[str, ...], yes: bool, as_json: bool) -> int:
     """Rehearse guests of this host and return the exit code: 0, 1 nothing was done, 9 something went wrong."""
     root = root_of(None)
     need_root(root, "Run it with sudo: it really stops guests.")
-    return Rehearsal(root, guests.look, lambda: hostdown.going_down()[0]).run(names, yes)
+    return Rehearsal(root, guests.look, lambda: hostdown.going_down()[0]).run(names, yes, as_json)
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,23 @@ class Rehearsal:
     look: Callable[[Sequence[str], float], tuple[Answer, ...]]
     host_goes_down: Callable[[], bool]
 
-    def run(self, names: Sequence[str], yes: bool) -> int:
-        """Rehearse these guests and return the exit code. Raises LvgError before anything is done."""
+    def run(self, names: Sequence[str], yes: bool, as_json: bool = False) -> int:
+        """Rehearse these guests and return the exit code. Raises LvgError before anything is done.
+
+        With `as_json` only the answer goes to stdout, and there is one only if something was done.
+        """
         try:
             if not yes and not sys.stdin.isatty():
                 raise UsageError("it asks before it stops guests, and there is no terminal to ask", "Add --yes.")
             program, rules = self._program(), self._rules()
             some = self._parts(names, rules)
-            tell(line for part in some for line in foretold(part))
+            (say if as_json else tell)(line for part in some for line in foretold(part))
             if not yes and not _agreed(len(some)):
                 say([_UNTOUCHED])
                 return 1
             with locking.exclusive(self.root):
-                return self._act(program, some if yes else self._parts(names, rules), rules)  # it may have waited long
+                some = some if yes else self._parts(names, rules)  # it may have waited long
+                return _end(self._act(program, some, rules), as_json)
         except KeyboardInterrupt:
             say(["", f"Ended by Ctrl-C. {_UNTOUCHED}"])
             return 1
@@ -62,7 +67,7 @@ class Rehearsal:
         """Return the installed stopvm. Raises LvgError if there is none that can do what is needed."""
         record = load(self.root)
         if record is None:
-            raise NothingAppliedError("lvg has applied nothing here", "Run: lvg-install --profile graceful")
+            raise NothingAppliedError()
         if not record.program:
             raise RefusedError("stopvm does not run on this host", "libvirt-guests alone stops its guests.")
         command = [str(self.root.real(record.program)), "restore", "--help"]
@@ -87,7 +92,7 @@ class Rehearsal:
     def _parts(self, names: Sequence[str], rules: Policy) -> tuple[Part, ...]:
         return rehearsal.parts(rehearsal.chosen(names, self.look(rules.uris, _ANSWER_WITHIN), rules), rules)
 
-    def _act(self, program: str, some: Sequence[Part], rules: Policy) -> int:
+    def _act(self, program: str, some: Sequence[Part], rules: Policy) -> list[Outcome]:
         names, newest = [part.guest.name for part in some], self._newest()
         patience = max(part.seconds for part in some)
         work = Work(program, names, lambda: self._running(rules), self.host_goes_down, patience)
@@ -99,7 +104,7 @@ class Rehearsal:
                 watch = Watch(names, screen, pressed)
                 watch.until_done(worker)
             running, entries = self._running(rules), self._entries(newest)
-        return _end([_outcome(part, running, entries, watch.back) for part in some])
+        return [_outcome(part, running, entries, watch.back) for part in some]
 
     def _running(self, rules: Policy) -> frozenset[str] | None:
         """Return the names of the guests that run, None if a libvirt does not answer."""
@@ -157,7 +162,10 @@ def _outcome(part: Part, running: frozenset[str] | None, entries: dict[str, Entr
     return Outcome(part, entries.get(name), None if running is None else name in running, back.get(name))
 
 
-def _end(outcomes: Sequence[Outcome]) -> int:
-    tell(outcome_line(outcome) for outcome in outcomes)
+def _end(outcomes: Sequence[Outcome], as_json: bool) -> int:
+    if as_json:
+        tell([documents.dumps(rehearsal_document(outcomes))])
+    else:
+        tell(outcome_line(outcome) for outcome in outcomes)
     say(line for outcome in outcomes for line in remedies(outcome))
     return 0 if all(outcome.good for outcome in outcomes) else BadAnswerError.code

@@ -18,7 +18,6 @@ from lvg.files import Root
 from lvg.guests import Answer
 from lvg.layout import POLICY
 from lvg.stopvm import policy
-from lvg.stopvm.history import Entry
 from lvg.stopvm.policy import Policy
 from lvg.survey import Survey, survey_as_applied
 from lvg.timeline import Timeline
@@ -75,6 +74,7 @@ def gather(root: Root) -> HostFacts:
     in_force = alone.in_force(rules, surveyed, settings)
     if in_force.uris != rules.uris:
         answers = notes.attempt("guests", lambda: guests.look(in_force.uris, LIBVIRT_SECONDS), answers)
+    left = notes.attempt("the last stop", lambda: stopped.read(root), stopped.Left())
     return HostFacts(
         survey=surveyed,
         policy=in_force,
@@ -88,7 +88,8 @@ def gather(root: Root) -> HostFacts:
         free=notes.attempt("free space", lambda: measuring.result(_SPARE), _NOT_MEASURED),
         ups=supplies,
         programs=notes.attempt("programs", lambda: dict(_programs(root, units)), dict[str, bool]()),
-        stopped=notes.attempt("the last stop", lambda: stopped.read(root), tuple[Entry, ...]()),
+        stopped=left.stopped,
+        cut_off=left.cut_off,
         libvirt_module=notes.attempt("Python", lambda: module.result(SYSTEMD_SECONDS), True),
         failed=tuple(notes.failed),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from lvg import openrc, units, verify
 from lvg.doctor.types import Check, Finding, HostFacts
+from lvg.errors import FRESH, NOTHING_APPLIED
 from lvg.layout import GUEST_LIST, POLICY
 from lvg.survey import Survey
 from lvg.timeline import limit
@@ -27,7 +28,6 @@ PROPERTIES = (
     "RefuseManualStop",
     *limit.PROPERTIES,
 )
-FRESH = "lvg-install --profile graceful"
 
 
 def again(survey: Survey) -> str:
@@ -109,7 +109,7 @@ def _program_of(facts: HostFacts, id_: str, name: str, remedy: str) -> Iterator[
 def _stopvm_will_run(facts: HostFacts) -> Iterator[Finding]:
     survey = facts.survey
     if not in_charge(facts):
-        what = "lvg has applied nothing here: libvirt-guests alone stops the guests, one way for all of them"
+        what = f"{NOTHING_APPLIED}: libvirt-guests alone stops the guests, one way for all of them"
         yield Finding("A3", "warning", what, FRESH)
         return
     if not facts.libvirt_module:

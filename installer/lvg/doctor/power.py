@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 from lvg.doctor import ups
+from lvg.doctor.scopes import is_up
 from lvg.doctor.types import Check, Finding, HostFacts
 
 FILES = ups.FILES
 _NUT_UNITS = ("nut-monitor.service", "upsmon.service")
 _APC_UNITS = ("apcupsd.service",)
 UNITS = (*_NUT_UNITS, *_APC_UNITS)
-_UP = ("active", "activating", "reloading")
 _ENDS = r"\b(?:poweroff|reboot|halt|kexec)\b"
 _FORCE = r"\s(?:-[a-z]*f[a-z]*|--force)\b"
 # Services are not stopped then (systemctl(1), --force), and guests end with the host.
@@ -21,7 +21,7 @@ _FORCED = re.compile(rf"{_ENDS}[^;&|]*{_FORCE}|\bsystemctl\b[^;&|]*{_FORCE}[^;&|
 
 def _in_use(facts: HostFacts, names: tuple[str, ...]) -> bool:
     """True if the service is started, by systemd or by OpenRC (whose names have no suffix)."""
-    by_systemd = any(facts.units.get(name, {}).get("ActiveState") in _UP for name in names)
+    by_systemd = any(is_up(facts, name) for name in names)
     return by_systemd or any(name.removesuffix(".service") in facts.survey.started for name in names)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lvg.doctor.installed import FRESH
 from lvg.doctor.types import Check, Finding, HostFacts
+from lvg.errors import FRESH
 
 # libvirt 11.2 to 11.5 end a guest's scope before the daemon that would shut it down (mended in 11.6.0: its NEWS).
 _AUTO_BROKEN = range(11_002_000, 11_006_000)

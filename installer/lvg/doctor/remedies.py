@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 
 from lvg.doctor.installed import again
 from lvg.doctor.types import HostFacts
 from lvg.guests import Guest
+from lvg.tomltext import match, quoted
 
 
 def virsh(uri: str, *words: str) -> str:
@@ -30,5 +30,5 @@ def rule(facts: HostFacts, guest: Guest, values: str) -> str:
     """Return how one guest gets other values than the rest; `values` are lines of TOML."""
     record = facts.survey.record
     profile = record.profile if record else "graceful"
-    where = f"{json.dumps(f'/etc/lvg/profiles/{profile}.toml')} (extends = {json.dumps(profile)})"
-    return f"{again(facts.survey)}  # with [[guest]], match = {json.dumps(guest.name)}, {values} in {where}"
+    where = f"{quoted(f'/etc/lvg/profiles/{profile}.toml')} (extends = {quoted(profile)})"
+    return f"{again(facts.survey)}  # with [[guest]], {match(guest.name)}, {values} in {where}"

@@ -22,7 +22,6 @@ _INSTALL = {
     "suse": "zypper install systemd-container; ",
     "arch": "pacman -S systemd; ",  # machined is a part of it
 }
-_UP = ("active", "activating", "reloading")
 
 
 def local_guests(facts: HostFacts) -> tuple[Guest, ...]:
@@ -42,7 +41,7 @@ def stopvm_acts(facts: HostFacts) -> bool:
 
 def is_up(facts: HostFacts, name: str) -> bool:
     """True if systemd has started this unit."""
-    return facts.units.get(name, {}).get("ActiveState") in _UP
+    return installed.is_up(facts.units.get(name, {}).get("ActiveState", ""))
 
 
 def listed(names: Sequence[str]) -> str:

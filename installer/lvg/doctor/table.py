@@ -2,7 +2,7 @@
 
 import re
 
-from lvg.doctor import config, eachguest, installed, ordering, releases, resources, rivals
+from lvg.doctor import config, eachguest, installed, ordering, releases, resources, rivals, stopped
 from lvg.doctor.types import Check
 
 
@@ -18,6 +18,7 @@ CHECKS: tuple[Check, ...] = tuple(
             *installed.CHECKS,
             *releases.CHECKS,
             *rivals.CHECKS,
+            *stopped.CHECKS,
             *config.CHECKS,
             *ordering.CHECKS,
             *resources.CHECKS,

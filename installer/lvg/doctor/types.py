@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lvg.guests import Answer
+from lvg.shutdowns import Past
 from lvg.stopvm.history import Entry
 from lvg.stopvm.policy import Policy
 from lvg.survey import Survey
@@ -68,7 +69,8 @@ class HostFacts:
     `scopes` has the scope of each QEMU process of this host by pid, "" for one that is in none. `free` is the space in
     folders where guests are saved, in MiB, by path. `programs` says of what our units run, by path, if it can be run.
     `qemus` are the QEMU processes as their command lines describe them. `ups` has what upsc says of each UPS, by name.
-    `stopped` are the guests that a stop by hand in this boot took down, and that are to be brought back.
+    `stopped` are the guests that a stop by hand in this boot took down, and that are to be brought back; `cut_off` is
+    the last stop of this boot, if it never came to its end.
     `libvirt_module` is False if stopvm's Python has no libvirt. `failed` says what could not be gathered, and why.
     """
 
@@ -85,6 +87,7 @@ class HostFacts:
     qemus: tuple[Qemu, ...] = ()
     ups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stopped: tuple[Entry, ...] = ()
+    cut_off: Past | None = None
     libvirt_module: bool = True
     failed: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from lvg.colours import colours_wanted, printable
+from lvg.colours import colours_wanted, one_line, printable
 from lvg.errors import LvgError
 
 NARROW = 80  # columns of a terminal that says nothing, of a pipe, and of a picture in a file
@@ -169,7 +169,7 @@ def words(text: str, style: str = "") -> Text:
 
 def plain(text: str, width: int = _MOST_WORDS) -> str:
     """Return such a text as a string, in at most `width` columns of the terminal."""
-    shown = printable(text[: width + 1]).replace("\n", "\\n").replace("\t", "\\t")
+    shown = one_line(printable(text[: width + 1])).replace("\t", "\\t")
     if not has_unicode():
         shown = shown.encode("ascii", "backslashreplace").decode()
     if cell_len(shown) <= width:

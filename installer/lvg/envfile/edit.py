@@ -123,9 +123,7 @@ def _no_place(script: Script, key: str, last: int) -> LvgError:
 def _value_of(script: Script, chunk: Chunk, key: str) -> str | None:
     """Return the literal value if the chunk is one assignment of `key` alone, else None."""
     found = list(assigned(script, chunk))
-    if chunk.single and len(found) == 1 and found[0].key == key and len(chunk.commands[0].words) <= 2:
-        return found[0].value
-    return None
+    return found[0].value if chunk.single and len(found) == 1 and found[0].key == key else None
 
 
 def _systemd_reads(data: bytes, key: str, value: str) -> bool:
@@ -155,8 +153,7 @@ def _candidates(data: bytes, script: Script, key: str, last: int, line: bytes) -
         at = len(base) if offset == len(data) else offset
         if at in clean and not (at == 0 and data.startswith((_BOM, b"#!"))):
             # a missing last newline is added only where our line comes last
-            rest = base[at:] if at == len(base) else data[at:]
-            yield base[:at] + line + b"\n" + rest
+            yield base[:at] + line + b"\n" + data[at:]
 
 
 def _returns(chunk: Chunk) -> bool:

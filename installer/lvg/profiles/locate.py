@@ -109,6 +109,6 @@ def _shipped(name: str, root: Root) -> Source:
     path = shipped_folder() / f"{name}.toml"
     if path in path.parent.glob("[!.]*.toml"):
         return Source("shipped", name, path.name, path.resolve())
-    known = names(root)
+    known = [each for each in names(root) if each != name]  # a local one of this name extends itself
     todo = f"Profiles: {', '.join(known)}. Your own go to {LOCAL_FOLDER}, or give the path of a .toml file."
     raise UsageError(f'There is no profile "{name}".{did_you_mean(name, known)}', todo)

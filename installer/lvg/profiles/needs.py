@@ -20,7 +20,7 @@ def circle(rules: Sequence[Needs]) -> tuple[str, ...]:
 
     `rules` are (match, needs) in the order of the profile. A guest that is among what its own rule needs
     only because of a glob is no circle (`match = "*"` with `needs = ["nas"]` means all others); a name
-    that is written out on both sides is.
+    or a glob that is written out on both sides is.
     """
     samples = _samples(rules)
     edges = {name: _edges(name, rules, samples) for name in samples}
@@ -55,7 +55,7 @@ def _edges(name: str, rules: Sequence[Needs], names: Mapping[str, str]) -> tuple
         return ()
     match, needs = matching[-1]
     found = {other for other in names for need in needs if fnmatch.fnmatchcase(other, need)}
-    spelled_out = match == name and name in needs
+    spelled_out = match == names[name] and match in needs
     return tuple(sorted(found if spelled_out else found - {name}))
 
 

@@ -49,7 +49,7 @@ class AgentSocket:
                 return parsed(await next_line(reader))
         except (TimeoutError, OSError, QmpError) as error:
             self._close()  # a late answer would be taken for that to the next request
-            raise QmpError(f"the guest's agent: {error or 'no answer'}") from None
+            raise QmpError(f"the guest's agent: {str(error) or 'no answer'}") from None
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect once and come into step: libvirtd may have gone in the middle of a request of its own."""
@@ -62,7 +62,7 @@ class AgentSocket:
                 return self._line
         except (TimeoutError, OSError, QmpError) as error:
             self._close()
-            raise QmpError(f"the guest's agent: {error or 'no answer'}") from None
+            raise QmpError(f"the guest's agent: {str(error) or 'no answer'}") from None
 
     def _close(self) -> None:
         if self._line:

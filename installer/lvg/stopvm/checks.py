@@ -1,6 +1,7 @@
 """The types of the values in policy.json: what each key may hold, and what to say when it holds something else."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 
 def _number(value: object) -> float:
@@ -41,49 +42,43 @@ def _commands(value: object) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(command) for command in value)
 
 
-def _one_of(*words: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if value not in words:
-            raise ValueError(f"not one of {', '.join(repr(word) for word in words)}")
-        return str(value)
-
-    return check
+def _one_of(words: tuple[str, ...], value: object) -> str:
+    if value not in words:
+        raise ValueError(f"not one of {', '.join(repr(word) for word in words)}")
+    return str(value)
 
 
-def _some_of(*words: str) -> Callable[[object], tuple[str, ...]]:
-    def check(value: object) -> tuple[str, ...]:
-        found = _texts(value)
-        if unknown := [word for word in found if word not in words]:
-            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(words)}")
-        return found
-
-    return check
+def _some_of(words: tuple[str, ...], value: object) -> tuple[str, ...]:
+    found = _texts(value)
+    if unknown := [word for word in found if word not in words]:
+        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(words)}")
+    return found
 
 
 Checks = Mapping[str, Callable[[object], object]]
 GUEST: Checks = {
-    "action": _one_of("shutdown", "save", "none"),
+    "action": partial(_one_of, ("shutdown", "save", "none")),
     "timeout": _number,
-    "methods": _some_of("agent", "acpi"),
+    "methods": partial(_some_of, ("agent", "acpi")),
     "resend": _number,
-    "on_timeout": _some_of("save", "destroy", "leave"),
+    "on_timeout": partial(_some_of, ("save", "destroy", "leave")),
     "needs": _texts,
     "before_stop": _commands,
     "before_stop_host": _commands,
     "hook_timeout": _number,
-    "on_hook_failure": _one_of("continue", "save", "skip"),
+    "on_hook_failure": partial(_one_of, ("continue", "save", "skip")),
     "start_delay": _number,
-    "wait_for": _one_of("", "agent"),
+    "wait_for": partial(_one_of, ("", "agent")),
     "bypass_cache": _flag,
     "sync_time": _flag,
-    "persistent_only": _one_of("default", "true", "false"),
+    "persistent_only": partial(_one_of, ("default", "true", "false")),
 }
 HOST: Checks = {
     "profile": _text,
     "uris": _uris,
     "budget": _number,
     "parallel": _count,
-    "boot": _one_of("ignore", "restore"),
+    "boot": partial(_one_of, ("ignore", "restore")),
 }
 NET: Checks = {"on_shutdown": _text, "shutdown_timeout": _number, "parallel": _count}
 

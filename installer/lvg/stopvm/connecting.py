@@ -24,6 +24,8 @@ def connect(uri: str) -> "libvirt.virConnect":
         return libvirt.open(name or None)
     except libvirt.libvirtError as error:
         raise UnreachableError(wire.reason(error)) from None
+    except ValueError as error:  # what no C string can hold
+        raise UnreachableError(str(error)) from None
 
 
 def connect_twice(uri: str) -> tuple["libvirt.virConnect", "libvirt.virConnect"]:

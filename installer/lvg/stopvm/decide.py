@@ -74,12 +74,11 @@ def next_press(policy: GuestPolicy, presses: int) -> float | None:
     return policy.resend or None
 
 
-def late(facts: Facts, policy: GuestPolicy, seconds: float, hurried: bool = False) -> str:
-    """Return the line about a guest that did not end in time: what `on_timeout` tries first."""
+def late(facts: Facts, policy: GuestPolicy, seconds: float, why: str = "") -> str:
+    """Return the line about a guest that does not end: what `on_timeout` tries first. `why`: "" if time is up."""
     steps = [step for step in policy.on_timeout if step != "save" or not why_not_save(facts)]
     words = {"save": "saving it", "destroy": "destroying it", "leave": "leaving it to libvirt-guests"}
-    why = "time runs short" if hurried else f"did not end in {seconds:.0f} s"
-    return f"{facts.name}: {why}: {words[(steps or ['leave'])[0]]}"
+    return f"{facts.name}: {why or f'did not end in {seconds:.0f} s'}: {words[(steps or ['leave'])[0]]}"
 
 
 def exit_code(verdicts: Iterable[tuple[str, bool]], unreachable: bool) -> int:

@@ -5,10 +5,10 @@ that says nothing either. What does: the guest's own shutdown, which libvirt tel
 image that is whole; and libvirt's last line in the guest's log. Without any of them a guest counts as lost.
 """
 
-import os
 import re
 from pathlib import Path
 
+from . import plainfile
 from .flag import Flag
 
 ROOT = Path("/")
@@ -45,7 +45,7 @@ class Ending:
             self.settle(how)
         elif kind == "gone":
             self.judge("")
-        elif kind in ("finished", "killed", "resumed"):
+        elif kind in ("finished", "killed", "crashed", "resumed"):
             self._last = kind
         self._set_stir()
 
@@ -68,7 +68,7 @@ class Ending:
     @property
     def stirred(self) -> bool:
         """True if there is no use in asking the guest (again): it is gone, or as good as gone, or has no time."""
-        return self.gone.is_set() or self.finished or self.hurried
+        return self.gone.is_set() or self.finished or self.crashed or self.hurried
 
     def settle(self, how: str) -> None:
         """Take that it is gone. For libvirt a guest whose QEMU got a signal was shut down; it was not.
@@ -100,6 +100,11 @@ class Ending:
         """True if the guest shut itself down; its QEMU only waits to be ended by libvirt."""
         return self._last == "finished"
 
+    @property
+    def crashed(self) -> bool:
+        """True if the guest's kernel panicked, and libvirt has not restarted it."""
+        return self._last == "crashed"
+
     def judge(self, said: str) -> None:
         """Take that it is gone without news of that. `said`: how, by libvirt's own account afterwards, "" if unknown.
 
@@ -119,7 +124,7 @@ def left_behind(name: str, save_asked: bool, root: Path = ROOT) -> str:
 
 def _is_saved(image: Path) -> bool:
     try:
-        with image.open("rb") as file:
+        with plainfile.opened(image) as file:  # in a folder of QEMU's own user
             return file.read(len(_IMAGE_IS_WHOLE)) == _IMAGE_IS_WHOLE
     except OSError:
         return False
@@ -128,9 +133,7 @@ def _is_saved(image: Path) -> bool:
 def _log_says(log: Path) -> str:
     """Return what libvirt wrote when it was done with the guest, if that was after the guest's last start."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
-            found = _LAST_WORDS.findall(file.read(_TAIL))
+        found = _LAST_WORDS.findall(plainfile.tail(log, _TAIL))
     except OSError:
         return ""
     return _REASONS.get(found[-1][1], "") if found else ""

@@ -16,6 +16,7 @@ from .saving import Saves
 from .session import Session
 from .verdict import MOVED, Time, Verdict
 
+_CRASH_DEALT_WITH = 3.0  # seconds in which libvirt ends or restarts a guest that crashed, if it is to
 _PUT_AWAY_AFTER = 15.0  # seconds after its own end that libvirt has to end a guest's process
 
 
@@ -70,6 +71,8 @@ class GuestStop:
         except Exception as error:  # a fault of ours in one guest must not reach the others
             self.requests.note(f"stopvm: {error!r}")
             verdict, wanted = "left", False
+        if self.ending.crashed and verdict == "saved":
+            self.facts = replace(self.facts, state="crashed")  # and so it will come back
         method = self._force.method or ("qmp" if self.by_qemu and self.gone else self._method)
         return Verdict(verdict, wanted, self.requests.notes, method, round(clock() - started, 1))
 
@@ -129,14 +132,21 @@ class GuestStop:
         else:
             if ways == ("agent",):
                 return  # only the agent is wanted, and it does not do it
-        while not self.ending.stirred and clock() < deadline:
+        while not await self._no_use(deadline - clock()) and clock() < deadline:
             pause = decide.next_press(self.policy, presses) if press else None
             await self.ending.wait(min(deadline, clock() + pause) - clock() if pause else deadline - clock())
             if not self.ending.stirred and clock() < deadline and await self._request("acpi", deadline - clock()):
                 self._method, presses = "acpi", presses + 1
         await self._put_away()
         if not self.gone:
-            self.requests.report.warning(decide.late(self.facts, self.policy, clock() - begun, self.ending.hurried))
+            why = "it has crashed" if self.ending.crashed else "time runs short" if self.ending.hurried else ""
+            self.requests.report.warning(decide.late(self.facts, self.policy, clock() - begun, why))
+
+    async def _no_use(self, seconds: float) -> bool:
+        """True if there is no use in asking (again)."""
+        if self.ending.crashed:
+            await self.ending.wait_gone(min(_CRASH_DEALT_WITH, seconds))
+        return self.ending.stirred
 
     def _request(self, way: str, seconds: float) -> Awaitable[bool]:
         return self._taken(way, lambda session: session.ask(self.facts, way), min(seconds, ANSWER_WITHIN))
@@ -150,6 +160,8 @@ class GuestStop:
 
     async def _at_deadline(self, time: Time) -> tuple[str, bool]:
         self.requests.until = 0.0
+        if self.ending.crashed:
+            self.requests.note("its kernel panicked")
         for step in self.policy.on_timeout:
             if self.gone or step == "leave":
                 break
@@ -162,7 +174,7 @@ class GuestStop:
 
     def _ended_verdict(self) -> tuple[str, bool]:
         how = self.ending.how
-        if how == "lost":
+        if how == "lost" and not self.ending.crashed:
             self.requests.note("its process ended, with no sign that the guest shut down")
         if how == "moved":
             self.requests.note("it moved to another host")

@@ -9,14 +9,17 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import plainfile
 from .typed import known_values
 
 SCHEMA = 1
 KEEP = 50  # records
+_MOST = 64 << 20  # bytes of a record; one of 10,000 guests has 5 MiB
 GIVEN_UP = "ended by "  # begins the complaint of a stop that a signal ended
 
 
@@ -101,7 +104,7 @@ class History:
         """Return the newest record that can be read; what cannot be read is passed over and complained of."""
         for path in sorted(self._files(), reverse=True):
             try:
-                return path, record(json.loads(path.read_text()))
+                return path, record(json.loads(plainfile.text(path, _MOST)))
             except (OSError, ValueError, TypeError, RecursionError) as error:
                 self.complaints.append(f"{path} cannot be used and is passed over: {error}")
         return None
@@ -115,7 +118,7 @@ class History:
         if name and not (paths and paths[0].name >= name):
             return None
         try:
-            return [record(json.loads(path.read_text())) for path in paths if path.name > name]
+            return [record(json.loads(plainfile.text(path, _MOST))) for path in paths if path.name > name]
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
@@ -133,8 +136,16 @@ class History:
         make_folder(self._folder)
         self._folder.chmod(0o700)
         put(path, data)
-        for old in sorted(self._files())[:-KEEP]:
-            old.unlink(missing_ok=True)
+        self._drop_old()
+
+    def _drop_old(self) -> None:
+        """Remove the oldest records, and what runs of their time left that were killed while they wrote."""
+        files = sorted(self._files())
+        oldest = min((path.name for path in files[-KEEP:]), default="")
+        left = [path for path in self._folder.glob(".*.json.*") if path.name[1:] < oldest]
+        for old in [*files[:-KEEP], *left]:
+            with suppress(OSError):  # the new record is there, which is what counts
+                old.unlink()
 
     def _files(self) -> Iterator[Path]:
         return (path for path in self._folder.glob("*.json") if path.name[:8].isdecimal())
@@ -144,11 +155,16 @@ def put(path: Path, data: Mapping[str, object]) -> None:
     """Write a JSON file for root alone, as a whole and down to the disk. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{threading.get_native_id()}")  # SIGTERM may come during a write
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(_lines(data))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(_lines(data))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     _sync(path.parent)
 
 

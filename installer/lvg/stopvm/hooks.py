@@ -16,6 +16,7 @@ _SHOWN = 100  # lines of output that go to the journal
 _LONGEST = 500  # characters of each
 _KEPT = 1 << 16  # bytes of output; a command may print without end
 _AT_LEAST = 1.0  # seconds a command gets, however late it is
+_DIES_WITHIN = 1.0  # seconds after SIGKILL
 
 
 async def before_stop(requests: Requests, policy: GuestPolicy, until: float) -> str:
@@ -50,7 +51,7 @@ async def run_in_guest(command: Command, requests: Requests, seconds: float) -> 
         running = requests.session.execute(guest, command, seconds)
         code, output = await asyncio.wait_for(running, seconds + ANSWER_WITHIN)
     except (LibvirtError, CallTimeoutError, TimeoutError) as error:
-        return f"{command[0]}: {error or 'no answer'}"
+        return f"{command[0]}: {str(error) or 'no answer'}"
     show(output, command, guest, requests.report)
     return f"{command[0]}: exit code {code}" if code else ""
 
@@ -63,7 +64,8 @@ async def run_on_host(command: Command, guest: Facts, seconds: float, report: Re
     """
     environment = {**os.environ, "LVG_GUEST_NAME": guest.name, "LVG_GUEST_UUID": guest.uuid}
     try:
-        process = await asyncio.create_subprocess_exec(
+        process, heard = await asyncio.get_running_loop().subprocess_exec(
+            _Heard,
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -73,23 +75,49 @@ async def run_on_host(command: Command, guest: Facts, seconds: float, report: Re
         )
     except (OSError, ValueError) as error:
         return f"{command[0]}: {error}"
-    output, wrong = bytearray(), ""
+    wrong = ""
     try:
-        await asyncio.wait_for(_end(process, output), max(seconds, 0.1))
+        await asyncio.wait_for(heard.over.wait(), max(seconds, 0.1))
     except TimeoutError:
         wrong = f"{command[0]}: not done after {seconds:.0f} s, killed"
     finally:
+        await _end(process, heard)
+    show(heard.output.decode(errors="replace"), command, guest, report)
+    code = process.get_returncode()
+    return wrong or (f"{command[0]}: exit code {code}" if code else "")
+
+
+class _Heard(asyncio.SubprocessProtocol):
+    """The first that a command says. It is `over` when the command has ended and nobody can say more."""
+
+    def __init__(self) -> None:
+        self.output = bytearray()
+        self.ended, self.over = asyncio.Event(), asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Take what it says."""
+        del fd
+        self.output += data[: _KEPT - len(self.output)]
+
+    def process_exited(self) -> None:
+        """Take that it has ended; what it has started may still hold its pipe."""
+        self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take that its pipe is closed, too."""
+        del exc
+        self.over.set()
+
+
+async def _end(process: asyncio.SubprocessTransport, heard: _Heard) -> None:
+    """Kill what is left of a command, and let go of the pipe that a process in a session of its own may hold open."""
+    try:
         with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-    show(output.decode(errors="replace"), command, guest, report)
-    return wrong or (f"{command[0]}: exit code {process.returncode}" if process.returncode else "")
-
-
-async def _end(process: asyncio.subprocess.Process, output: bytearray) -> None:
-    """Wait until a process has ended and has nothing more to say; put the first that it says into `output`."""
-    while process.stdout and (part := await process.stdout.read(_KEPT)):
-        output += part[: _KEPT - len(output)]
-    await process.wait()
+            os.killpg(process.get_pid(), signal.SIGKILL)
+        with suppress(TimeoutError):  # a process that hangs in the kernel ends when it can
+            await asyncio.wait_for(heard.ended.wait(), _DIES_WITHIN)
+    finally:
+        process.close()
 
 
 def show(output: str, command: Command, guest: Facts, report: Report) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from . import plainfile
 from .programs import trusted
 
 _ANSWER_WITHIN = 3.0  # seconds; no answer counts as no shutdown, and libvirt-guests acts in a real one
@@ -97,10 +98,10 @@ def _default_is_set(root: Path) -> bool:
     if any(os.environ.get(key) for key in ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI")):
         return True
     try:
-        lines = (root / "etc/libvirt/libvirt.conf").read_text(errors="replace").splitlines()
+        lines = plainfile.text(root / "etc/libvirt/libvirt.conf").splitlines()
     except FileNotFoundError:
         return False
-    except OSError:
+    except (OSError, ValueError):
         return True
     return any(line.strip().startswith("uri_default") for line in lines)
 

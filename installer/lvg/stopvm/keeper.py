@@ -71,7 +71,7 @@ class Keeper:
         """Note what became of a guest; it goes to the disk with the next `save`."""
         entry = self._by_key[facts.uri, facts.uuid]
         entry.verdict, entry.wanted, entry.detail = verdict.verdict, verdict.wanted, detail
-        entry.method, entry.seconds = verdict.method, verdict.seconds
+        entry.method, entry.seconds, entry.state = verdict.method, verdict.seconds, facts.state
         self._dirty = True
 
     async def begin(self) -> None:

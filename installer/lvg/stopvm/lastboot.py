@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import history, hostdown, powercut
+from . import history, hostdown, plainfile, powercut
 from .history import Entry, History, Record
 from .policy import Policy
 from .powercut import Span
@@ -71,7 +71,7 @@ def noted(state: Path, policy: Path) -> Noted | None:
     """
     note = state / "boot.json"
     try:
-        data = json.loads(note.read_text())
+        data = json.loads(plainfile.text(note))
         if data["schema"] != _SCHEMA or (policy.exists() and policy.stat().st_mtime > note.stat().st_mtime):
             return None
         boot, record, cuts = data["boot_id"], data["record"], dict(data["cuts"])

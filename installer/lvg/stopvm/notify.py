@@ -9,6 +9,7 @@ from .report import clean
 
 EXTEND_BY = 10.0  # seconds; systemd ends us that long after the last request
 EXTEND_EVERY = 3.0  # seconds
+_DIGITS = 7  # a watchdog that waits for weeks is none
 
 
 class Notifier:
@@ -34,7 +35,8 @@ class Notifier:
         OpenRC's init script sets $STOPVM_WATCHDOG.
         """
         seconds = os.environ.pop("STOPVM_WATCHDOG", "")
-        return cls(os.environ.pop("NOTIFY_SOCKET", ""), float(seconds) if seconds.isdecimal() else 0.0)
+        sound = seconds.isdecimal() and len(seconds) < _DIGITS
+        return cls(os.environ.pop("NOTIFY_SOCKET", ""), float(seconds) if sound else 0.0)
 
     def environment(self) -> dict[str, str]:
         """Return what a program needs in its environment that takes the place of this one."""

@@ -9,8 +9,10 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
+from . import plainfile
 from .checks import GUEST, HOST, NET, checked
 
 PATH = Path("/etc/lvg/policy.json")
@@ -74,9 +76,15 @@ class Policy:
         """Return the policy of one guest: the base, then each matching rule."""
         found = self.base
         for rule in self.rules:
-            if fnmatchcase(name, rule.match):
+            if name == rule.match if _is_plain(rule.match) else fnmatchcase(name, rule.match):
                 found = replace(found, **dict(rule.values))  # type: ignore[arg-type]  # checked in _rule
         return found
+
+
+@cache
+def _is_plain(match: str) -> bool:
+    """True for a name without wildcards: fnmatch takes 50 times as long to tell that it is another one."""
+    return not any(mark in match for mark in "*?[")
 
 
 def by_hand(rules: Policy) -> Policy:
@@ -136,13 +144,10 @@ def _rule(item: object, complaints: list[str]) -> Rule | None:
 
 def _trusted_text(path: Path) -> str:
     """Read a file that only root (or we) can have written. Raises OSError, ValueError."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(handle, "rb") as file:  # noqa: PTH123  # the file that was checked is the one that is read
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is not a regular file")
+    with plainfile.opened(path) as file:
+        found = os.fstat(file.fileno())  # the file that was checked is the one that is read
         if found.st_uid not in (0, os.geteuid()):
             raise ValueError(f"it belongs to user {found.st_uid}, not to root")
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ValueError("others may write it")
-        return file.read().decode()
+        return plainfile.content(file).decode()

@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import plainfile
+from .plainfile import tail
+
 LOGS = "var/log/libvirt/qemu"
 DEFINITIONS = "etc/libvirt/qemu"
 _PIDS = "run/libvirt/qemu"
@@ -92,13 +95,7 @@ def read_log(name: str, root: Path) -> bytes:
     """Return what is left of a guest's log, rotated parts first. Raises OSError unless there is none."""
     base = root / LOGS / f"{name}.log"
     there = [path for suffix in _ROTATED if (path := base.with_name(base.name + suffix)).is_file()]
-    return b"\n".join(_tail(path) for path in sorted(there, key=lambda path: path.stat().st_mtime))
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
-        return file.read(_TAIL)
+    return b"\n".join(tail(path, _TAIL) for path in sorted(there, key=lambda path: path.stat().st_mtime))
 
 
 def logged(root: Path) -> list[str]:
@@ -119,7 +116,7 @@ def active(root: Path) -> frozenset[str]:
 def defined_uuid(name: str, root: Path) -> str:
     """Return the UUID of a guest that is defined, "" of a transient one (libvirt keeps definitions in files)."""
     try:
-        found = _UUID.search((root / DEFINITIONS / f"{name}.xml").read_text(errors="replace"))
-    except OSError:
+        found = _UUID.search(plainfile.text(root / DEFINITIONS / f"{name}.xml"))
+    except (OSError, ValueError):
         return ""
     return found[1] if found else ""

@@ -111,6 +111,8 @@ class QmpGuest:
         return await self._monitor.execute(command)
 
     def _hear(self, event: str, data: Mapping[str, object]) -> None:
+        if event == "GUEST_PANICKED" and data.get("action") != "run":
+            self._tell("crashed")
         if event != "SHUTDOWN" or self._quitting:
             return
         if data.get("guest") is False:

@@ -27,9 +27,9 @@ class Events(NamedTuple):
     """Whom to tell. Both are called in the asyncio loop's thread.
 
     `guest(uri, uuid, name, what)`: what is "started", "agent" (its guest agent came up), "finished" (it shut itself
-    down, its process still has to end), "killed" (its process got a signal), "resumed", "gone" (its process ended,
-    nobody says how) or "stopped:HOW", where HOW is clean, saved, destroyed, lost or moved. `closed(uri)`: the
-    connection is gone.
+    down, its process still has to end), "killed" (its process got a signal), "crashed" (its kernel panicked; libvirt
+    may end or restart it), "resumed", "gone" (its process ended, nobody says how) or "stopped:HOW", where HOW is
+    clean, saved, destroyed, lost or moved. `closed(uri)`: the connection is gone.
     """
 
     guest: Callable[[str, str, str, str], None]

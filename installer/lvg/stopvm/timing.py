@@ -9,6 +9,7 @@ from .policy import GuestPolicy, Policy
 # left for everything that stops after the guests.
 _SYSTEMD_LIMIT = 1740.0
 _LEAST = 120.0  # seconds we work at least, whatever the net would need
+_NET_SAVES = 300.0  # seconds that libvirt-guests gets to save what is left to it
 _FORCED_WITHIN = 60.0  # seconds kept for a destroy at the deadline, if there are as many
 _SAVED_MIB = 50.0  # a second: a slow disk; a save that is quicker than planned is no harm
 _SAVE_STARTS = 5.0  # seconds of a save before and after its writing
@@ -26,9 +27,18 @@ def work_seconds(policy: Policy, guests: int, host_goes_down: bool) -> float:
     """Return how long all of the stop may take, so that libvirt-guests still fits behind it."""
     if not host_goes_down:
         return policy.budget
-    rounds = 1 if policy.net.parallel > 1 else max(guests, 1)
-    left = _SYSTEMD_LIMIT - policy.net.shutdown_timeout * rounds
-    return min(policy.budget, max(left, _LEAST))
+    return min(policy.budget, max(_SYSTEMD_LIMIT - _net_seconds(policy, guests), _LEAST))
+
+
+def _net_seconds(policy: Policy, guests: int) -> float:
+    """Return what is kept for libvirt-guests: its timeout is one guest's, in parallel that of all of one URI's.
+
+    For saves it has none.
+    """
+    if policy.net.on_shutdown != "shutdown":
+        return _NET_SAVES
+    rounds = len(policy.uris) if policy.net.parallel > 1 else guests
+    return policy.net.shutdown_timeout * max(rounds, 1)
 
 
 def guest_seconds(policy: GuestPolicy, left: float, save: float = 0.0) -> float:

@@ -54,11 +54,22 @@ def status(options: argparse.Namespace) -> int:
             "policy": {**shown, "complaints": [*rules.complaints, *store.complaints]},
             "last_stop": found[1].as_json() if found else None,
         }
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
-        return 0
+        return _answer(json.dumps(document, indent=1) + "\n")
     from . import show  # noqa: PLC0415  # only for people
 
-    sys.stdout.write(show.status(rules, found[1] if found else None, store.complaints, history.boot_id()))
+    return _answer(show.status(rules, found[1] if found else None, store.complaints, history.boot_id()))
+
+
+def _answer(text: str) -> int:
+    """Write to standard output and return the exit code: 1 if not all of it could be written."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return 1  # nobody wants to read on
+    except OSError as error:
+        Report().err(f"the answer cannot be written: {error.strerror}")
+        return 1
     return 0
 
 

@@ -71,6 +71,8 @@ def meaning(event: int, detail: int) -> str:
         return f"stopped:{_STOPPED.get(detail, 'clean')}"
     if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN:  # QEMU older than 2.10 does not say who wanted it
         return _SHUTDOWN.get(detail, "")
+    if event == libvirt.VIR_DOMAIN_EVENT_CRASHED:  # one that goes on in its crash kernel ends by itself
+        return "crashed" if detail == libvirt.VIR_DOMAIN_EVENT_CRASHED_PANICKED else ""
     return "resumed" if event == libvirt.VIR_DOMAIN_EVENT_RESUMED else ""
 
 
@@ -127,6 +129,10 @@ def _active(connection: "libvirt.virConnect", kind: int) -> set[bytes]:
     return set()
 
 
+# What any program keeps with a guest; it may look like anything else in a definition, and comes before most of it.
+_METADATA = re.compile(r"<metadata>.*</metadata>", re.DOTALL)
+
+
 def facts(domain: "libvirt.virDomain", uri: str, plain: bool = False, persistent: bool = False) -> Facts | None:
     """Ask what is to be known of a guest; None if it is not running (any more). What fails is taken as usual.
 
@@ -136,7 +142,7 @@ def facts(domain: "libvirt.virDomain", uri: str, plain: bool = False, persistent
     with suppress(libvirt.libvirtError):
         state = state if plain else state_in_words(*domain.state())
         lasting = persistent or bool(domain.isPersistent())
-        xml = domain.XMLDesc(0)
+        xml = _METADATA.sub("", domain.XMLDesc(0))
     if state == "off":
         return None
     found = re.search(r"<on_poweroff>([a-z-]+)</on_poweroff>", xml)

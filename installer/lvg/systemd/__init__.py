@@ -2,10 +2,7 @@
 
 from lvg.systemd.show import (
     Unit,
-    also,
     daemon_reload,
-    directives,
-    install_links,
     parse_show,
     properties,
     running,
@@ -15,6 +12,7 @@ from lvg.systemd.show import (
     units,
     vendor_unit,
 )
+from lvg.systemd.unitsyntax import also, directives, install_links
 
 __all__ = [
     "Unit",

@@ -12,23 +12,6 @@ from dataclasses import dataclass
 from lvg.errors import LvgError
 from lvg.files import Root
 from lvg.systemd import unitfiles
-from lvg.systemd.unitsyntax import also, directives, install_links
-
-__all__ = [
-    "Unit",
-    "also",
-    "daemon_reload",
-    "directives",
-    "install_links",
-    "parse_show",
-    "properties",
-    "running",
-    "span",
-    "start",
-    "system_state",
-    "units",
-    "vendor_unit",
-]
 
 _SECONDS = 90.0
 _SPAN = re.compile(r"([\d.]+)(us|ms|s|min|h|d|w|month|y)")

@@ -57,8 +57,8 @@ def forced_steps(policy: GuestPolicy) -> tuple[str, ...]:
 
 
 def own_save(facts: Facts) -> float:
-    """Return how long the guest's save takes if it has the disk for itself, 0 if it cannot be saved."""
-    return 0.0 if decide.why_not_save(facts) else timing.save_seconds(facts.memory)
+    """Return how long the guest's save takes if it has the disk for itself."""
+    return timing.save_seconds(facts.memory)
 
 
 def may_save(facts: Facts, policy: GuestPolicy) -> bool:

@@ -55,7 +55,7 @@ class Sums:
 
     def beside(self, one: Placed, own: float) -> float:
         """Return the sum over the others that may be at work while `one` is, which itself has `own` seconds."""
-        apart = sum(self._by_name.get(name, 0.0) for name in one.apart)
+        apart = sum(self._by_name[name] for name in one.apart)
         return max(self._total - apart - own, 0.0)
 
 

@@ -79,8 +79,8 @@ def _step(one: Placed, soon: tuple[float, float], late: Late, usual: float | Non
 
 def _by_net(rules: Policy, step: Step, done: float, stopped: float, behind: float) -> Step:
     """Return the step of a guest that libvirt-guests stops by the policy: it begins when stopvm is done."""
-    known = rules.net.on_shutdown == "shutdown" and step.usual is not None
-    took = min(step.usual or 0.0, behind) if known else behind
+    usual = step.usual if rules.net.on_shutdown == "shutdown" else None
+    took = behind if usual is None else min(usual, behind)
     return replace(step, begins=done, ends=done + took, begins_late=stopped, deadline=stopped + behind)
 
 
