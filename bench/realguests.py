@@ -13,7 +13,8 @@ SECONDS = (1, 1, 2, 2, 3, 3, 4, 4)  # that each guest needs after the press
 LIMIT = 0.5  # seconds more than the slowest guest
 SLOWEST = "the slowest guest alone, until it is off"
 ALL = "all pressed at once, until they are off"
-PROCESS = "  to the end of the QEMU process"
+SLOWEST_ENDED = "  to the end of its QEMU process"
+ALL_ENDED = "  to the end of the last QEMU process"
 STOPVM = "stopvm stop --now"
 GUESTS = [Guest(f"needs{seconds}-{number}", shutdown=seconds) for number, seconds in enumerate(SECONDS)]
 # Presses the button of each guest and waits: the least that any program needs. Prints the seconds to the end of the
@@ -42,14 +43,14 @@ print(time.monotonic() - begin)
 def measure(release: str, runs: int) -> dict[str, list[float]]:
     """Return the seconds of each way to stop the guests, in turn, `runs` times."""
     names = [guest.name for guest in GUESTS]
-    ways: dict[str, tuple[list[str], Callable[[Machine], list[float]]]] = {
-        SLOWEST: (names[-1:], lambda machine: _pressed(machine, names[-1:])),
-        ALL: (names, lambda machine: _pressed(machine, names)),
-        STOPVM: (names, lambda machine: _timed(machine, "stopvm stop --now")),
-        "libvirt-guests.sh, one after another": (names, lambda machine: _stock(machine, 0)),
-        f"libvirt-guests.sh, PARALLEL_SHUTDOWN={len(names)}": (names, lambda machine: _stock(machine, len(names))),
+    ways: dict[tuple[str, ...], tuple[list[str], Callable[[Machine], list[float]]]] = {
+        (SLOWEST, SLOWEST_ENDED): (names[-1:], lambda machine: _pressed(machine, names[-1:])),
+        (ALL, ALL_ENDED): (names, lambda machine: _pressed(machine, names)),
+        (STOPVM,): (names, lambda machine: _timed(machine, "stopvm stop --now")),
+        ("libvirt-guests.sh, one after another",): (names, lambda machine: _stock(machine, 0)),
+        (f"libvirt-guests.sh, PARALLEL_SHUTDOWN={len(names)}",): (names, lambda machine: _stock(machine, len(names))),
     }
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[float]] = {row: [] for rows in ways for row in rows}
     with Machine([roots.guest_layer(), roots.host_root(release)]) as machine:
         copy_checkout(machine.root)
         machine.boot()
@@ -57,11 +58,11 @@ def measure(release: str, runs: int) -> dict[str, list[float]]:
         lvg_install(machine, "--profile", "graceful")
         (machine.root / "srv/press.py").write_text(PRESS)
         for _ in range(runs):
-            for way, (who, act) in ways.items():
+            for rows, (who, act) in ways.items():
                 start(machine, *who)
-                for row, seconds in zip((way, f"{PROCESS}{' ' * (way == ALL)}"), act(machine), strict=False):
-                    found.setdefault(row, []).append(seconds)
-                assert running(machine) == set(), f"{way} left guests running"
+                for row, seconds in zip(rows, act(machine), strict=True):
+                    found[row].append(seconds)
+                assert running(machine) == set(), f"{rows[0]} left guests running"
     return found
 
 

@@ -15,6 +15,7 @@ if _modules["rich"] is None:
     del _modules["rich"]
 
 from lvg import __version__, commands  # noqa: E402
+from lvg.stopvm import streams  # noqa: E402
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _ROOT = typer.Option(None, "--root", metavar="DIR", help="Work on the system tree below DIR, not on this host.")
@@ -195,11 +196,11 @@ def remove(root: Optional[str] = _ROOT, force: bool = _FORCE, quiet: bool = _QUI
 
 def main_install() -> None:
     """Run lvg-install."""
-    commands.prepare_streams()
+    streams.prepare()
     install_app(prog_name="lvg-install")
 
 
 def main() -> None:
     """Run lvg."""
-    commands.prepare_streams()
+    streams.prepare()
     app(prog_name="lvg")

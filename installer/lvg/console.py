@@ -1,39 +1,17 @@
 """What every command shares: lines to the right stream, errors for people, exit codes."""
 
 import contextlib
-import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TextIO
 
 from lvg.colours import one_line, printable, safe
 from lvg.errors import LvgError, NeedsRootError, UsageError
 from lvg.files import Root
 from lvg.locking import InterruptedRunError
-
-
-def prepare_streams() -> None:
-    """Make the standard streams safe: a closed one leads nowhere, and no locale can break a line.
-
-    A file opened later must never get the number of a closed standard stream.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or _nowhere()
-    sys.stderr = sys.stderr or _nowhere()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stands in for a standard stream
+from lvg.stopvm.streams import nowhere
 
 
 def out(lines: Iterable[str]) -> None:
@@ -48,7 +26,7 @@ def tell(lines: Iterable[str]) -> None:
         out(lines)
         sys.stdout.flush()
     except OSError:
-        sys.stdout = _nowhere()
+        sys.stdout = nowhere()
 
 
 def say(lines: Iterable[str]) -> None:
@@ -92,7 +70,7 @@ def speaking(name: str, verbose: bool, body: Callable[[], int]) -> int:
         _traceback(verbose)
         return error.code
     except BrokenPipeError:
-        sys.stdout = _nowhere()
+        sys.stdout = nowhere()
         return 1
     except InterruptedRunError as error:
         say([f"{name}: {error.what}", "  Run it again when you are ready."])

@@ -43,18 +43,24 @@ def test_a_link_to_itself_is_an_error(debian: Any) -> None:
     assert "symbolic links" in _refused(debian)
 
 
+def _no_ordinary_file(place: Path, kind: str) -> None:
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "loop":
+        place.symlink_to(place.name)
+    else:
+        with place.open("wb") as sparse:
+            sparse.truncate(1 << 33)
+
+
 @pytest.mark.parametrize("path", ["etc/default/libvirt-guests", "etc/os-release", "usr/local/bin/stopvm"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "huge"])
 def test_what_is_no_ordinary_file_is_an_error_not_a_hang(debian: Any, path: str, kind: str) -> None:
     place = debian.root / path
     place.unlink(missing_ok=True)
-    if kind == "fifo":
-        os.mkfifo(place)
-    elif kind == "folder":
-        place.mkdir()
-    else:
-        with place.open("wb") as sparse:
-            sparse.truncate(1 << 33)
+    _no_ordinary_file(place, kind)
     done = debian.install("--profile", "graceful")
     assert done.code in (1, 4, 7), done.err
     assert len(done.err.splitlines()) == 2, done.err
@@ -96,12 +102,7 @@ def test_what_is_no_file_in_the_place_of_one_of_ours_is_never_waited_for(debian:
     debian.install("--profile", "graceful")
     place = debian.root / path
     place.unlink(missing_ok=True)
-    if kind == "fifo":
-        os.mkfifo(place)
-    elif kind == "folder":
-        place.mkdir()
-    else:
-        place.symlink_to(place.name)
+    _no_ordinary_file(place, kind)
     for command, *words in (["lvg", "status"], ["lvg-install", "--profile", "ups"], ["lvg", "remove"]):
         done = debian.run(command, *words)
         assert done.code in (0, 1, 3, 4), done.err

@@ -10,28 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvg import timeline
-from lvg.guests import Guest
 from lvg.stopvm import force, guest, notify, opening, order, requests, restore, settle, stop, timing
 from lvg.stopvm.history import Entry
-from lvg.stopvm.policy import Policy, compile_policy
 from lvg.timeline import Boot, Start, Step, Timeline
 from lvg.timeline.boot import AGENT_WITHIN, TURN_WITHIN
 from lvg.timeline.effective import effective
 from lvg.timeline.latest import Limits
-
-
-def rules(**values: Any) -> Policy:
-    found = compile_policy(values)
-    assert not found.complaints
-    return found
-
-
-def running(*names: str, **facts: Any) -> list[Guest]:
-    return [Guest(f"uuid-{name}", name, **{"agent": "ok", "memory": 1000.0, **facts}) for name in names]
-
-
-def plan(policy: Policy, guests: list[Guest], limit: float | None = 1800, **usual: float) -> Timeline:
-    return timeline.of(policy, guests, usual, limit)
+from planned import plan, rules, running
 
 
 def steps(line: Timeline) -> dict[str, Step]:

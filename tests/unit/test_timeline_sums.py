@@ -9,28 +9,13 @@ from typing import Any
 import pytest
 
 from lvg import timeline
-from lvg.guests import Guest
-from lvg.stopvm.policy import Policy, compile_policy
 from lvg.timeline import Boot, Start, Step, Timeline, words
 from lvg.timeline.latest import Limits
 from lvg.timeline.limit import limit_of
+from planned import plan, rules, running
 
 HOST_COMMANDS = {"before_stop_host": [["a"], ["b"]], "hook_timeout": 10}
 GUEST_COMMANDS = {"before_stop": [["a"], ["b"]], "hook_timeout": 10}
-
-
-def rules(**values: Any) -> Policy:
-    found = compile_policy(values)
-    assert not found.complaints
-    return found
-
-
-def running(*names: str, **facts: Any) -> list[Guest]:
-    return [Guest(f"uuid-{name}", name, **{"agent": "ok", "memory": 1000.0, **facts}) for name in names]
-
-
-def plan(policy: Policy, guests: list[Guest], limit: float | None = 1800, **usual: float) -> Timeline:
-    return timeline.of(policy, guests, usual, limit)
 
 
 @pytest.mark.parametrize(

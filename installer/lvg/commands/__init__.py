@@ -6,13 +6,13 @@ The verbs that need more than the others are modules of their own, loaded when t
 from lvg import apply, documents, render, verify
 from lvg import detect as detection
 from lvg import profiles as profile_room
-from lvg.console import need_root, out, prepare_streams, root_of, say, speaking, tell, warn
+from lvg.console import need_root, out, root_of, say, speaking, tell, warn
 from lvg.errors import DriftError, NothingAppliedError
 from lvg.shutdowns import last_shutdown, this_boot
 from lvg.survey import survey_as_applied
 from lvg.units import GUESTS
 
-__all__ = ["detect", "prepare_streams", "profiles", "speaking", "status", "undo"]
+__all__ = ["detect", "profiles", "speaking", "status", "undo"]
 
 
 def detect(folder: str | None, distro: str, config_file: str, as_json: bool) -> int:

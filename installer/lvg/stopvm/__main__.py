@@ -2,16 +2,14 @@
 
 import argparse
 import gc
-import io
 import math
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
-from . import __version__, policy
+from . import __version__, policy, streams
 from .report import Report
 
 _GARBAGE = 50_000  # objects between two searches for cycles; there are hardly any, and 700 cost a tenth of the time
@@ -97,24 +95,12 @@ def run(arguments: Sequence[str]) -> int:
     return int(getattr(verbs, options.verb)(options))
 
 
-def _nowhere() -> TextIO:
-    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
-
-
 def _prepare() -> None:
     """Take nothing from whoever starts us that could keep guests from being stopped.
 
-    A standard stream that is closed leads nowhere: else the next file that is opened gets its number, and what is
-    said lands there. Ignored, SIGCHLD hides how commands end; blocked, SIGTERM ends nothing.
+    Ignored, SIGCHLD hides how commands end; blocked, SIGTERM ends nothing.
     """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # no locale can break an answer
+    streams.prepare()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import plainfile
-from .plainfile import tail
 
 LOGS = "var/log/libvirt/qemu"
 DEFINITIONS = "etc/libvirt/qemu"
@@ -95,7 +94,7 @@ def read_log(name: str, root: Path) -> bytes:
     """Return what is left of a guest's log, rotated parts first. Raises OSError unless there is none."""
     base = root / LOGS / f"{name}.log"
     there = [path for suffix in _ROTATED if (path := base.with_name(base.name + suffix)).is_file()]
-    return b"\n".join(tail(path, _TAIL) for path in sorted(there, key=lambda path: path.stat().st_mtime))
+    return b"\n".join(plainfile.tail(path, _TAIL) for path in sorted(there, key=lambda path: path.stat().st_mtime))
 
 
 def logged(root: Path) -> list[str]:
