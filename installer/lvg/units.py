@@ -14,6 +14,9 @@ RESTORE = "graceful-restore.service"
 GUESTS = "libvirt-guests.service"
 TARGET = "virt-guest-shutdown.target"
 
+# Every daemon that starts guests: the monolithic one, and one for each driver.
+_DAEMONS = "libvirtd.service virtqemud.service virtlxcd.service virtxend.service virtvzd.service virtvboxd.service"
+
 # File names of the drop-ins, in the folder UNIT.d. They are three files, so that each comes and goes by itself.
 DROP_IN = "50-lvg.conf"
 OVERLAY_DROP_IN = "50-lvg-overlay.conf"
@@ -177,10 +180,16 @@ def dropin(unit: str, protect: bool) -> str:
     `protect` refuses a stop or restart by hand (systemctl, a package's script); the host's own
     shutdown is not refused. libvirt-guests and the target also stay when rescue.target is isolated,
     whatever `protect` says: else the guests run on without anybody to stop them.
+
+    The target stops before libvirt's daemons do. By itself a daemon waits for the scopes of the guests only, so that
+    it may be gone the moment the last guest is off, before it noted how that one ended. libvirt-guests itself must
+    not be ordered so: a stop of it by hand would wait for a daemon whose start waits for that stop.
     """
     lines = ["RefuseManualStop=yes"] if protect else []
     if unit in (GUESTS, TARGET):
         lines.append("IgnoreOnIsolate=yes")
+    if unit == TARGET:
+        lines += ["# libvirt's daemon stays until nobody needs it any more to stop guests.", f"After={_DAEMONS}"]
     if not lines:
         return ""
     does = "Keeps guests from being stopped by accident: systemd refuses to stop or restart this unit by hand."

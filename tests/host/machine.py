@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -23,6 +24,7 @@ NSPAWN = [
 INSIDE = {"HOME": "/root", "LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 BOOT_SECONDS = 120
 OFF_SECONDS = 75
+_RUN = re.compile("starting up|shutting down")
 
 
 class Machine:
@@ -189,10 +191,11 @@ class Machine:
     def console(self) -> str:
         return (self._folder / "console").read_text(errors="replace")[-4000:]
 
-    def journal(self, *options: str) -> str:
-        """The journal of the last boot; works while the machine is on and when it is off."""
+    def journal(self, *options: str, boot: int = 0) -> str:
+        """The journal of the last boot (-1: of the one before); works while the machine is on and when it is off."""
         tree = Path(f"/proc/{self._leader}/root") if self.on else self.root
-        argv = ["journalctl", "-D", "/var/log/journal", "-b", "-o", "short-precise", "--no-pager", "-q", *options]
+        words = ["journalctl", "-D", "/var/log/journal", f"--boot={boot}", "-o", "short-precise", "--no-pager", "-q"]
+        argv = [*words, *options]
         done = subprocess.run(
             ["chroot", str(tree), *argv], capture_output=True, text=True, errors="replace", check=True
         )
@@ -200,13 +203,19 @@ class Machine:
 
     def evidence(self) -> str:
         """What somebody wants to read after a failure."""
-        try:
-            units = ("graceful-shutdown", "graceful-restore", "libvirt-guests", "libvirtd")
-            journal = self.journal(*(word for unit in units for word in ("-u", unit)))
-        except (OSError, subprocess.SubprocessError) as error:
-            journal = f"no journal: {error}\n"
+        units = ("graceful-shutdown", "graceful-restore", "libvirt-guests", "libvirtd")
+        told = []
+        for boot in (-1, 0):
+            try:
+                told.append(self.journal(*(word for unit in units for word in ("-u", unit)), boot=boot)[-9000:])
+            except (OSError, subprocess.SubprocessError) as error:
+                told.append(f"no journal of boot {boot}: {error}\n")
         logs = sorted((self.root / "var/log/guests").glob("*.log"))
-        return journal + "".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
+        told += [f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs]
+        for log in sorted((self.root / "var/log/libvirt/qemu").glob("*.log*")):
+            lines = log.read_text(errors="replace").splitlines(keepends=True)
+            told.append(f"--- libvirt's {log.name}\n{''.join(line for line in lines if _RUN.search(line))[-1500:]}")
+        return "".join(told)
 
     def serial(self, guest: str) -> str:
         """All that a guest ever wrote to its serial port."""

@@ -92,3 +92,24 @@ def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
     since = mark(host, "one")
     host.boot()
     wait_alive(host, "one", since)
+
+
+def test_a_guest_that_systemd_had_to_kill_did_not_end_cleanly(own_boots: Machine) -> None:
+    # libvirt notes "reason=shutdown" of both: QEMU's own word tells who ended it.
+    host = own_boots
+    define(host, Guest("deaf", deaf=True), Guest("other", shutdown=2))
+    ids = start(host, "deaf", "other")
+    (host.root / "srv/own.toml").write_text('extends = "graceful"\n[libvirt-guests]\nSHUTDOWN_TIMEOUT = 8\n')
+    lvg_install(host, "--profile", "/srv/own.toml")
+    host.begin_poweroff()
+    host.wait_for(lambda: all(serial(host, name).presses for name in ids), 60, "stopvm to ask the guests")
+    host.run(["kill", "-KILL", host.run("systemctl show -P ControlPID graceful-shutdown").stdout.strip()])
+    host.wait_off()
+    assert serial(host, "other").ended == [ids["other"]]
+    assert not serial(host, "deaf").ended
+    marks = {name: mark(host, name) for name in ids}
+    host.boot()
+    for name, since in marks.items():
+        assert wait_alive(host, name, since) != ids[name]
+    verdicts = {guest["name"]: guest["verdict"] for guest in last_stop(host)["guests"]}
+    assert verdicts == {"deaf": "lost", "other": "clean"}

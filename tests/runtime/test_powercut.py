@@ -22,6 +22,12 @@ def end(reason, when="2026-01-01 09:00:00"):
     return f"2026-01-01T08:00:00.1Z qemu: terminating on signal 15\n{when}.000+0000: shutting down, reason={reason}\n"
 
 
+def signal(sender):
+    """What QEMU writes when a signal ends it."""
+    return f"2026-01-01T08:59:59.9Z qemu-system-x86_64: terminating on signal 15 from pid 1 ({sender})\n"
+
+
+SYSTEMD, LIBVIRTD = signal("/usr/lib/systemd/systemd"), signal("/usr/sbin/libvirtd")
 A, B, C = "2026-01-01 01:00:00", "2026-01-01 02:00:00", "2026-01-01 03:00:00"
 
 
@@ -39,6 +45,8 @@ A, B, C = "2026-01-01 01:00:00", "2026-01-01 02:00:00", "2026-01-01 03:00:00"
         (start(A) + start(B) + end("shutdown"), False, A),
         (end("shutdown") + start(B), False, B),  # the start was rotated away
         (start("1970-01-01 00:00:01") + end("failed"), False, ""),
+        (start(A) + SYSTEMD, False, A),
+        (start(A) + SYSTEMD + end("shutdown"), False, ""),
     ],
 )
 def test_a_start_without_an_end(log, active, cut):
@@ -57,6 +65,13 @@ def test_a_start_without_an_end(log, active, cut):
         (start(A) + end("shutdown") + start(B), C, "cut"),
         (start(B), B, "cut"),  # in the same second
         (start(C) + end("shutdown"), B, ""),  # a later run tells nothing
+        (start(A) + LIBVIRTD + end("shutdown"), B, "clean"),
+        (start(A) + signal("/usr/sbin/virtqemud") + end("shutdown"), B, "clean"),
+        (start(A) + LIBVIRTD + SYSTEMD + end("shutdown"), B, "clean"),  # it was off by then
+        (start(A) + LIBVIRTD + end("destroyed"), B, "destroyed"),
+        (start(A) + SYSTEMD + end("shutdown"), B, "lost"),
+        (start(A) + signal("<unknown process>") + end("shutdown"), B, "clean"),
+        (start(A) + SYSTEMD + end("shutdown") + start(B) + end("shutdown"), C, "clean"),
         ("", B, ""),
     ],
 )

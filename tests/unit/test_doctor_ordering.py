@@ -146,6 +146,13 @@ def test_machined_is_installed_as_it_is_on_that_distro(family: str, begins: str)
     assert look("C1", found)[0].remedy.startswith(begins)
 
 
+def test_a_daemon_that_waits_for_the_stop_needs_no_scopes_for_that() -> None:
+    found = with_unit(replace(host(), scopes={99: ""}), units.TARGET, After="libvirtd.service virtqemud.service")
+    assert severities("C1", found) == []
+    assert severities("C1", with_unit(found, "libvirtd.service", ActiveState="inactive")) == [("C1", "warning", "vm")]
+    assert severities("C1", replace(found, scopes={99: "session-4.scope"})) == [("C1", "warning", "vm")]
+
+
 def test_many_guests_without_scopes_are_one_finding() -> None:
     many = tuple(guest(f"vm{number}", pid=number) for number in range(100, 120))
     found = with_unit(host(), "systemd-machined.service", LoadState="not-found")

@@ -97,6 +97,11 @@ def test_restore_does_not_hold_up_the_boot() -> None:
     assert values(text, "ReadWritePaths") == ["-/var/lib/libvirt"]
 
 
+DAEMONS_LATER = (
+    "After=libvirtd.service virtqemud.service virtlxcd.service virtxend.service virtvzd.service virtvboxd.service"
+)
+
+
 @pytest.mark.parametrize(
     ("unit", "protect", "lines"),
     [
@@ -104,8 +109,8 @@ def test_restore_does_not_hold_up_the_boot() -> None:
         (units.SHUTDOWN, False, []),
         (units.GUESTS, True, ["RefuseManualStop=yes", "IgnoreOnIsolate=yes"]),
         (units.GUESTS, False, ["IgnoreOnIsolate=yes"]),
-        (units.TARGET, True, ["RefuseManualStop=yes", "IgnoreOnIsolate=yes"]),
-        (units.TARGET, False, ["IgnoreOnIsolate=yes"]),
+        (units.TARGET, True, ["RefuseManualStop=yes", "IgnoreOnIsolate=yes", DAEMONS_LATER]),
+        (units.TARGET, False, ["IgnoreOnIsolate=yes", DAEMONS_LATER]),
     ],
 )
 def test_dropin(unit: str, protect: bool, lines: list[str]) -> None:

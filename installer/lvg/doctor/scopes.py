@@ -65,9 +65,11 @@ def _has_scope(facts: HostFacts) -> Iterator[Finding]:
 
     At a poweroff the daemon is then stopped in the first moment: libvirt-guests says "Can't connect to default.
     Skipping.", and the guests end with the host; stopvm brings them down cleanly without it (both were measured).
+    Unless the daemon waits for virt-guest-shutdown.target, as a drop-in of lvg's has it: then it stops all of them.
     """
     known = [guest for guest in local_guests(facts) if guest.pid in facts.scopes] if facts.units else []
-    without = [guest for guest in known if not facts.scopes[guest.pid].startswith("machine-")]
+    harmless = ("machine-",) if not _daemon_stays(facts) else ("machine-", "none")
+    without = [guest for guest in known if not (facts.scopes[guest.pid] or "none").startswith(harmless)]
     names = [guest.name for guest in without]
     if not names:
         return
@@ -76,6 +78,12 @@ def _has_scope(facts: HostFacts) -> Iterator[Finding]:
     what = f"{subject(names)} no machine scope: when the host goes down, libvirt's daemon stops first; {then}"
     evidence = f"{MACHINED} is {facts.units.get(MACHINED, {}).get('LoadState') or 'not known'}"
     yield Finding("C1", "warning" if acts else "failure", what, _with_scope(facts, without), evidence, the_one(names))
+
+
+def _daemon_stays(facts: HostFacts) -> bool:
+    """True if systemd keeps libvirt's daemon until guests were stopped, whether they have scopes or not."""
+    daemons = [name for name in SERVICES if is_up(facts, name)]
+    return bool(daemons) and set(daemons) <= set(facts.units.get(units.TARGET, {}).get("After", "").split())
 
 
 def _with_scope(facts: HostFacts, guests: Sequence[Guest]) -> str:

@@ -5,6 +5,9 @@ and each end ("shutting down, reason=..."), a crash and a save among them. Whate
 host or from libvirtd and QEMU together, leaves the start without an end. Times there are UTC; two runs are told
 apart by the text of their start, so that a wrong clock does no harm.
 
+QEMU itself notes a signal that ends it, and who sent it. libvirt sends one too, to a QEMU whose guest is off; but from
+anybody else (systemd, once nobody stopped the guest in time) it is a plug that is pulled, whatever libvirt notes then.
+
 Limits: a log whose start was rotated away (gzipped, or more than _TAIL bytes ago) tells nothing.
 """
 
@@ -22,8 +25,12 @@ _PIDS = "run/libvirt/qemu"
 _TAIL = 2 << 20  # bytes of each file that are read; virtlogd starts a new file after as many
 _ROTATED = ("", ".0", ".1", ".2")  # virtlogd counts from 0, logrotate from 1, and gzips from 2 on
 _WORDS = re.compile(
-    rb"^(\d{4}-\d\d-\d\d \S+): (?:(starting up) libvirt version|shutting down, reason=(\w+))", re.MULTILINE
+    rb"^(?:(\d{4}-\d\d-\d\d \S+): (?:(starting up) libvirt version|shutting down, reason=(\w+))"
+    rb"|\S+ \S+: terminating on signal \d+ from pid \d+ \((/[^)]*)\))",
+    re.MULTILINE,
 )
+_KILLED = "killed"  # the reason in place of "shutdown" where not libvirt ended QEMU
+_DAEMON = re.compile(rb"/(?:libvirtd|virtqemud)$")
 _ENDED = {"": "cut", "shutdown": "clean", "saved": "saved", "destroyed": "destroyed", "migrated": "moved"}
 _UUID = re.compile(r"<uuid>([0-9a-fA-F-]{36})</uuid>")
 
@@ -39,13 +46,19 @@ class Run:
 def runs(log: bytes) -> list[Run]:
     """Return the runs that a log tells of, oldest first; pure."""
     found: list[Run] = []
-    for when, start, reason in _WORDS.findall(log):
+    killer = b""  # who ended the present run's QEMU; who sends a second signal does not matter
+    for when, start, noted, sender in _WORDS.findall(log):
+        reason = _KILLED if noted == b"shutdown" and killer and not _DAEMON.search(killer) else noted.decode()
+        if sender:
+            killer = killer or sender
+            continue
+        killer = b""
         if start:
             found.append(Run(when.decode(errors="replace")))
         elif found and not found[-1].reason:
-            found[-1] = Run(found[-1].began, reason.decode())
+            found[-1] = Run(found[-1].began, reason)
         else:
-            found.append(Run("", reason.decode()))
+            found.append(Run("", reason))
     return found
 
 
