@@ -160,6 +160,6 @@ def test_without_machined_libvirtd_stays_for_the_stop_all_the_same(bare: Machine
     bare.run("virsh -q suspend paused")
     bare.poweroff()
     by = _by(bare)
-    assert {"plain": "acpi", "second": "acpi", "agent": "agent", "paused": "save"} == by
+    assert by == {"plain": "acpi", "second": "acpi", "agent": "agent", "paused": "save"}
     _ended(bare, {name: boot_id for name, boot_id in ids.items() if name != "paused"})
     check_disks(bare, forced=["paused"])
