@@ -12,6 +12,10 @@ from machine import Machine
 
 # Whoever reads the dump is slow, so that it is still at work when the guests are stopped.
 SLOWLY = "exec 3</srv/dump.fifo; sleep {seconds}; cat <&3 >/dev/null"
+# libvirt opens the file a second time when all is in it, to note that it is whole.
+SLOW_SNAPSHOT = "exec 3</srv/memory.fifo; sleep 10; cat <&3 >/dev/null; exec 3<&-; cat /srv/memory.fifo >/dev/null"
+MEMORY = "file=/srv/memory.fifo,snapshot=external"
+SLEEPS = "<pm><suspend-to-mem enabled='yes'/></pm>"
 NOT_STOPPED = "systemd-run --quiet --property=DefaultDependencies=no"
 PULL = """\
 <domainbackup mode='pull'><server transport='unix' socket='/var/lib/libvirt/qemu/{name}.nbd'/></domainbackup>
@@ -19,10 +23,11 @@ PULL = """\
 SAVES = "/var/lib/libvirt/qemu/save"
 
 
-def _definition(machine: Machine, guest: Guest, on_poweroff: str) -> None:
-    text = guest.xml().replace("<on_poweroff>destroy<", f"<on_poweroff>{on_poweroff}<")
-    (machine.root / "srv/changed.xml").write_text(text)
-    machine.run("virsh -q define /srv/changed.xml")
+def _define_with(machine: Machine, guest: Guest, element: str, instead: str) -> None:
+    define(machine, guest)
+    path = machine.root / f"srv/{guest.name}.xml"
+    path.write_text(path.read_text().replace(instead, element))
+    machine.run(f"virsh -q undefine {guest.name} && virsh -q define /srv/{guest.name}.xml")
 
 
 def _copy_slowly(machine: Machine, name: str) -> None:
@@ -38,12 +43,41 @@ def _dump_slowly(machine: Machine, name: str, seconds: int) -> None:
     machine.wait_for(lambda: "Dump" in machine.run(f"virsh domjobinfo {name}").stdout, 60, "the dump to begin")
 
 
+def _snapshot_slowly(machine: Machine, name: str) -> None:
+    machine.run(f"mkfifo /srv/memory.fifo && {NOT_STOPPED} sh -c '{SLOW_SNAPSHOT}'")
+    machine.run(f"{NOT_STOPPED} virsh snapshot-create-as {name} one --live --memspec {MEMORY} --reuse-external")
+    machine.wait_for(lambda: "Snapshot" in machine.run(f"virsh domjobinfo {name}").stdout, 60, "the snapshot to begin")
+
+
+@pytest.mark.fault("a guest is asleep, another one is in the middle of a snapshot")
+def test_guests_asleep_or_in_the_middle_of_a_snapshot(host: Machine) -> None:
+    sleepy = Guest("sleepy", agent=True, disk=True)
+    _define_with(host, sleepy, f"{SLEEPS}<on_poweroff>", instead="<on_poweroff>")
+    define(host, Guest("shot"))
+    ids = start(host, "sleepy", "shot")
+    lvg_install(host, "--profile", "graceful", "--set", "resend=5")
+    host.wait_for(lambda: not host.run("virsh dompmsuspend sleepy mem", check=False).returncode, 60, "its agent")
+    state = ["virsh", "domstate", "sleepy"]
+    host.wait_for(lambda: host.run(state).stdout.strip() == "pmsuspended", 60, "it to fall asleep")
+    refused = host.run("virsh set-lifecycle-action shot poweroff preserve --live", check=False)
+    assert "doesn't support the 'preserve' action" in refused.stderr, "so no guest of QEMU's can have it"
+    _snapshot_slowly(host, "shot")
+
+    host.poweroff()
+    guests = {guest["name"]: guest for guest in last_stop(host)["guests"]}
+    assert guests["sleepy"]["state"] == "pmsuspended"
+    assert "a snapshot of it is at work" in guests["shot"]["detail"]
+    for name, boot_id in ids.items():
+        assert (guests[name]["verdict"], serial(host, name).ended) == ("clean", [boot_id])
+    check_disks(host, "sleepy")
+
+
 @pytest.mark.fault("a backup, a copy or a dump holds guests; another one has no room to be saved")
 def test_guests_that_are_held_or_would_start_again(host: Machine) -> None:
     plain = ("backup", "copied", "dumped")
     define(host, *(Guest(name, disk=True) for name in plain), Guest("deaf", deaf=True, disk=True))
     define(host, Guest("big", deaf=True, memory=400, disk=True))
-    _definition(host, Guest("again"), "restart")
+    _define_with(host, Guest("again"), "<on_poweroff>restart<", instead="<on_poweroff>destroy<")
     ids = start(host, *plain, "deaf", "again", "big")
     lvg_install(host, "--profile", "graceful", "--set", "timeout=20", "--set", "on_timeout=[save, destroy]")
     host.run(f"mount -t tmpfs -o size=170m,mode=755 lvg-test {SAVES}")
