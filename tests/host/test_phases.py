@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -74,17 +75,27 @@ DONE = "stopvm is killed when all is done"
 
 @pytest.mark.fault(CONNECTS)
 @pytest.mark.fault(KNOWN)
-def test_killed_before_its_record_the_net_stops_all_guests(host: Machine) -> None:
+def test_killed_before_its_record_libvirts_logs_tell_who_ran(own_boots: Machine) -> None:
+    host = own_boots
     ids = _running(host)
     for phase, scenario in (("connects", CONNECTS), ("known", KNOWN)):
+        before = len(_records(host))
         _die(host, phase)
         _net_did_it(host, ids)
         check_disks(host, *ids, scenario=scenario)
-        assert not list((host.root / "var/lib/lvg/history").glob("*.json"))
-        host.boot()
-        host.wait_for(lambda: "nothing to bring back" in host.journal("-u", "graceful-restore"), 60, "the restore")
-        assert running(host) == set(), "nobody noted who ran"
-        ids = start(host, *ids)
+        assert len(_records(host)) == before
+        ids = _all_back(host, ids)
+        assert "left no record" in host.journal("-u", "graceful-restore", "-p", "err")
+        assert len(_records(host)) == before + 1
+    (host.root / "srv/phase").write_text("none")
+    host.poweroff()
+    host.boot()
+    host.wait_for(lambda: running(host) == set(ids), 60, "the restore from a record of stopvm's own")
+    assert len(_records(host)) == 3, "a shutdown on record is noted once"
+
+
+def _records(host: Machine) -> list[Path]:
+    return sorted((host.root / "var/lib/lvg/history").glob("*.json"))
 
 
 @pytest.mark.fault(ASKED)

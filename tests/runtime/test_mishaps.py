@@ -12,6 +12,7 @@ from lvg.stopvm import (
     anew,
     history,
     hostdown,
+    journal,
     keeper,
     lastboot,
     links,
@@ -313,7 +314,47 @@ def test_when_the_boot_before_began(monkeypatch, printed, began):
         return subprocess.CompletedProcess(words, 0, printed, b"")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert lastboot.last_boot_began() == began
+    assert journal.last_boot_began() == began
+
+
+BOOT = "0f0e0d0c0b0a09080706050403020100"
+STOPPING = {"UNIT": "graceful-shutdown.service", "MESSAGE_ID": "de5b426a63be47a7b6ac3eaac82e2f6f"}
+STOPPING |= {"_BOOT_ID": BOOT, "__REALTIME_TIMESTAMP": "1767225600123456"}
+REACHED = {"UNIT": "shutdown.target", "MESSAGE_ID": "39f53479d3a045ac8e11786248231fbf"}
+STARTED = STOPPING | {"MESSAGE_ID": REACHED["MESSAGE_ID"]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "began"),
+    [
+        ([STARTED, STOPPING, REACHED], "2026-01-01 00:00:00.123456"),
+        ([STOPPING | {"__REALTIME_TIMESTAMP": "1"}, STARTED, STOPPING, REACHED], "2026-01-01 00:00:00.123456"),
+        ([STARTED, STOPPING], None),  # the power went in the middle of it
+        ([STARTED, REACHED], None),
+        ([], None),
+        (["x", 7, None, STOPPING | {"_BOOT_ID": None}, STOPPING | {"__REALTIME_TIMESTAMP": []}, REACHED], None),
+        ([STOPPING | {"__REALTIME_TIMESTAMP": "9" * 30}, REACHED], None),
+    ],
+)
+def test_how_the_journal_tells_of_a_shutdown(monkeypatch, entries, began):
+    def run(words, **options):
+        assert (words[0], options["env"]["PATH"]) == ("journalctl", "/usr/sbin:/usr/bin:/sbin:/bin")
+        assert f"--boot={BOOT}" in words
+        return subprocess.CompletedProcess(words, 0, "\n".join(["{"] + [json.dumps(each) for each in entries]).encode())
+
+    monkeypatch.setattr(subprocess, "run", run)
+    found = journal.shutdown_of("0f0e0d0c-0b0a-0908-0706-050403020100")
+    assert (found and found.began) == began
+    assert not found or found.boot_id == "0f0e0d0c-0b0a-0908-0706-050403020100"
+
+
+def test_a_host_without_a_journal_tells_of_no_shutdown(monkeypatch):
+    def run(words, **options):
+        assert "--boot=-1" in words
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert journal.shutdown_of("") is None
 
 
 LOG = """\

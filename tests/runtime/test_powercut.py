@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lvg.stopvm import lastboot, powercut
+from lvg.stopvm import journal, lastboot, powercut
 from lvg.stopvm.history import Entry, History, Record
 from lvg.stopvm.policy import Policy
 from lvg.stopvm.report import Report
@@ -89,9 +89,15 @@ class Host:
             (root / folder).mkdir(parents=True)
         monkeypatch.setattr(lastboot, "_SETTLES", 0)
         self.journal_began("")
+        self.went_down()
 
     def journal_began(self, when):
-        self.monkeypatch.setattr(lastboot, "last_boot_began", lambda: when)
+        self.monkeypatch.setattr(journal, "last_boot_began", lambda: when)
+
+    def went_down(self, began="", boot="boot 1"):
+        """What the journal says of the boot before: when its shutdown began; none, by default."""
+        shutdown = journal.Shutdown(boot, began) if began else None
+        self.monkeypatch.setattr(journal, "shutdown_of", lambda asked: shutdown if asked in ("", boot) else None)
 
     def log(self, name, text, suffix=""):
         (self.root / powercut.LOGS / f"{name}.log{suffix}").write_text(text)
@@ -103,10 +109,10 @@ class Host:
         for name in names:
             (self.root / f"run/libvirt/qemu/{name}.pid").write_text("1")
 
-    def stop(self, kind="shutdown", started="2026-01-02T00:00:00Z", **guests):
+    def stop(self, kind="shutdown", started="2026-01-02T00:00:00Z", boot_id="", **guests):
         store = History(self.state)
         entries = [Entry("qemu:///system", UUID, name, verdict=verdict) for name, verdict in guests.items()]
-        store.write(store.new(), Record(kind=kind, started=started, guests=entries).as_json())
+        store.write(store.new(), Record(kind=kind, started=started, boot_id=boot_id, guests=entries).as_json())
 
     def boot(self, again=False):
         """Return the names that are said to have lost power."""
@@ -115,7 +121,7 @@ class Host:
         said = io.StringIO()
         rules, policy = Policy(uris=("qemu:///system",)), self.root / "policy.json"
         lastboot.look(rules, policy, self.state, Report(said, True), self.root)
-        lines = said.getvalue().splitlines()
+        lines = [line for line in said.getvalue().splitlines() if "stopvm left no record" not in line]
         assert all(line.startswith("<3>") and " lost power: " in line for line in lines), lines
         return [line[3:].split()[0] for line in lines]
 
@@ -251,6 +257,92 @@ def test_nor_does_one_that_is_started_a_moment_later(host, monkeypatch):
         "lvg.stopvm.lastboot.time.sleep", lambda _: host.log("a", start(A) + end("shutdown") + start(B))
     )
     assert host.boot() == ["b"]
+
+
+T = "2026-01-02 00:00:00.500000"
+
+
+def ran(when=B, reason="shutdown"):
+    """A guest that ran when the host went down at T, and ended after it."""
+    return start(when) + end(reason, "2026-01-02 00:00:01")
+
+
+def test_a_shutdown_without_a_record_is_put_on_record_with_those_that_ran(host):
+    host.log("old", start(A))
+    host.boot()
+    for name in ("a", "b", "c", "deaf"):
+        host.log(name, ran())
+    host.log("before", start(A) + end("shutdown", "2026-01-02 00:00:00"))
+    host.log("after", start("2026-01-02 00:00:02") + end("shutdown", "2026-01-02 00:00:03"))
+    host.log("c", ran() + start("2026-01-03 00:00:00"))  # by itself, at this boot, and the log is ahead of its pid file
+    host.log("d", ran() + start("2026-01-03 00:00:00"))
+    host.log("deaf", start(B) + SYSTEMD + end("shutdown", "2026-01-02 00:00:01"))
+    host.log("gone", start(B))
+    host.runs("d")
+    host.went_down(T)
+    assert host.boot() == []
+    record = host.newest()
+    assert (record.kind, record.boot_id, record.started, record.ended) == (
+        "shutdown", "boot 1", "2026-01-02T00:00:00Z", ""
+    )  # fmt: skip
+    assert [(guest.name, guest.verdict) for guest in record.pending()] == [
+        (name, "") for name in ("a", "b", "c", "d", "deaf", "gone")
+    ]
+    ended = {
+        guest.name: lastboot.how_ended(Entry("qemu:///system", "", guest.name), record.started, host.root)
+        for guest in record.guests
+    }
+    assert ended == {"a": "clean", "b": "clean", "c": "clean", "d": "clean", "deaf": "lost", "gone": "cut"}
+    host.went_down()
+    assert host.boot() == [], "once"
+
+
+def test_a_shutdown_without_a_record_carries_who_was_stopped_by_hand_before(host):
+    host.boot()
+    host.stop(kind="now", x="clean", a="clean")
+    store = History(host.state)
+    path, record = store.latest()
+    record.guests[0].uuid = "another"
+    store.write(path, record.as_json())
+    host.log("a", ran("2026-01-01 23:00:00"))
+    host.went_down(T)
+    assert host.boot() == []
+    assert ([each.name for each in host.newest().guests], [each.name for each in host.newest().carried]) == (
+        ["a"],
+        ["x"],
+    )
+
+
+@pytest.mark.parametrize("known_boot", [True, False])
+def test_a_shutdown_on_record_needs_no_other_one(host, known_boot):
+    if known_boot:
+        host.boot()
+    host.boots = 1
+    host.stop(a="clean", boot_id="boot 1")
+    host.log("a", ran())
+    host.log("b", ran())
+    host.went_down(T)
+    assert host.boot() == []
+    assert [guest.name for guest in host.newest().guests] == ["a"]
+
+
+def test_the_first_shutdown_after_the_installation_may_be_without_a_record(host):
+    host.stop(a="clean", boot_id="long ago")
+    host.log("a", ran())
+    host.went_down(T)
+    assert host.boot() == []
+    assert [guest.name for guest in host.newest().pending()] == ["a"]
+    assert host.newest().boot_id == "boot 1"
+
+
+@pytest.mark.parametrize("boot_id", ["", "boot 2"])
+def test_records_whose_boots_cannot_be_told_apart_say_nothing(host, boot_id):
+    host.boots = 1
+    host.stop(a="clean", boot_id=boot_id)
+    host.log("b", ran())
+    host.went_down(T)
+    assert host.boot() == []
+    assert [guest.name for guest in host.newest().guests] == ["a"]
 
 
 @pytest.mark.parametrize("what", ["{", '{"schema": 2}', '{"schema": 1, "boot_id": "x"}', "[]"])

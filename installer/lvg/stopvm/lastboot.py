@@ -4,28 +4,31 @@ Each restore at boot notes in STATE/boot.json which boot this is, which record w
 logs had a start without an end already. If at the next boot no shutdown is on record since then, there was none;
 and a start without an end that is not on the list was cut short. No clock is asked, since clocks are wrong at boot.
 
+But the journal may know of a shutdown that is not on record: stopvm was killed at once, or could not run, and
+libvirt-guests stopped the guests alone. Its record is made here: those guests that ran when it began, by their logs.
+
 Where no boot is noted since the policy was installed, the journal says when the last boot began; what was cut short
 before that is none of our business. If the journal does not know, nobody is said to have lost power. Nor is anybody
 whenever something does not fit together.
 """
 
 import json
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import history, hostdown, plainfile, powercut
+from . import history, hostdown, journal, plainfile, powercut
 from .history import Entry, History, Record
 from .policy import Policy
 from .powercut import Span
 from .report import Report
+from .sight import Sight, look_around, sure
 
 _SCHEMA = 1
-_JOURNAL_WITHIN = 30.0  # seconds
 _SETTLES = 3.0  # seconds after which a guest whose start is in its log surely has its pid file
 _ROOT = Path("/")
+_NO_RECORD = "stopvm left no record of this shutdown; who ran was found out at the next boot, from libvirt's logs"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Noted:
 
 
 def look(rules: Policy, policy: Path, state: Path, report: Report, root: Path = _ROOT) -> None:
-    """Put guests that lost power outside of any stop on record, and note this boot for the next one.
+    """Put on record who ran when the host went down without a record, and note this boot for the next one.
 
     `policy` is the file that `rules` are from.
     """
@@ -47,21 +50,29 @@ def look(rules: Policy, policy: Path, state: Path, report: Report, root: Path = 
     try:
         if not uri or not this_boot or not (root / powercut.LOGS).is_dir():
             return
-        before, sight = noted(state, policy), look_around(root)
-        span = new_cuts(before, store, this_boot)
-        if span and any(span.holds(name, began) for name, began in sight.cuts.items()):
-            time.sleep(_SETTLES)
-            first, sight = sight, look_around(root)
-            guests = [lost_entry(name, uri, root) for name, began in sure(first, sight) if span.holds(name, began)]
-            for entry in guests:
-                report.err(f"{entry.name} lost power: it ran, libvirt noted no end of it, and there was no shutdown")
-            if guests:
-                store.write(store.new(), cut_record(guests, store, before, rules.profile).as_json())
+        sight = look_around(root)
+        last = _LastBoot(noted(state, policy), this_boot, store, uri, root)
+        record = last.missed_shutdown()
+        if record is None:
+            record, sight = last.power_cut(sight)
+        if record.guests:
+            _say(record, report)
+            record.profile, record.carried = rules.profile, _pending(store, record.guests)
+            store.write(store.new(), record.as_json())
         note = Noted(this_boot, store.newest_name(), sight.cuts)
         history.make_folder(state)
         history.put(state / "boot.json", {"schema": _SCHEMA, **asdict(note)})
     except (OSError, ValueError, TypeError) as error:
         report.warning(f"whether guests lost power cannot be told: {error}")
+
+
+def _say(record: Record, report: Report) -> None:
+    if record.kind == "shutdown":
+        names = ", ".join(entry.name for entry in record.guests)
+        report.err(f"stopvm left no record of the last shutdown; by libvirt's logs these guests ran: {names}")
+        return
+    for entry in record.guests:
+        report.err(f"{entry.name} lost power: it ran, libvirt noted no end of it, and there was no shutdown")
 
 
 def noted(state: Path, policy: Path) -> Noted | None:
@@ -82,87 +93,87 @@ def noted(state: Path, policy: Path) -> Noted | None:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Which guests ran before and after the logs were read, and the newest run without an end of those that have one.
+class _LastBoot:
+    """What is known of the boot before this one. `uri` is the policy's word for this host's own QEMU."""
 
-    `cuts` leaves out the present run of a guest that ran before.
-    """
+    before: Noted | None
+    this_boot: str
+    store: History
+    uri: str
+    root: Path
 
-    ran: frozenset[str]
-    cuts: dict[str, str]
-    run: frozenset[str]
+    def missed_shutdown(self) -> Record | None:
+        """Return the record of a shutdown that has none, None if there was no such shutdown. Raises OSError.
+
+        It has no end, as that of a stop that was killed, and no verdicts: settle.py gives them.
+        """
+        since = self._since()
+        if since is None:
+            return None
+        on_record = {record.boot_id for record in since if record.kind == "shutdown"}
+        if on_record and (self.before or not on_record.isdisjoint(("", self.this_boot))):
+            return None  # in some containers all boots have one id
+        missed = journal.shutdown_of(self.before.boot_id if self.before else "")
+        if missed is None or missed.boot_id in on_record:
+            return None
+        guests = [self._entry(name) for name in self._ran_at(missed.began)]
+        started = powercut.record_time(missed.began)
+        return Record("shutdown", missed.boot_id, started=started, complaints=[_NO_RECORD], guests=guests)
+
+    def _since(self) -> list[Record] | None:
+        """Return the records since the boot before this one, None if they tell nothing of it."""
+        if self.before and self.before.boot_id == self.this_boot:
+            return None
+        return self.store.since(self.before.record if self.before else "")
+
+    def _ran_at(self, when: str) -> list[str]:
+        """Return the names of the guests that ran at a time (a log's text). Raises OSError."""
+        active, known = powercut.active(self.root), self.before.cuts if self.before else {}
+        logs = {name: powercut.runs(powercut.read_log(name, self.root)) for name in powercut.logged(self.root)}
+        past = {name: powercut.past(found, name in active) for name, found in logs.items()}
+        return [name for name, found in past.items() if powercut.ran_at(found, when, known.get(name, ""))]
+
+    def power_cut(self, sight: Sight) -> tuple[Record, Sight]:
+        """Return the record of guests that lost power (none: without guests), and the last look. Raises OSError."""
+        record, span = Record("cut", self.before.boot_id if self.before else ""), self._new_cuts()
+        if span and any(span.holds(name, began) for name, began in sight.cuts.items()):
+            time.sleep(_SETTLES)
+            first, sight = sight, look_around(self.root)
+            lost = [name for name, began in sure(first, sight) if span.holds(name, began)]
+            record.guests = [self._entry(name, "lost") for name in lost]
+            record.started = record.ended = history.now()
+        return record, sight
+
+    def _new_cuts(self) -> Span | None:
+        """Return which of the cuts are new, None if none is: a shutdown is on record, or it cannot be told."""
+        since = self._since()
+        if since is None:
+            return None
+        shutdown = next((record.started for record in since if record.kind == "shutdown"), "")
+        if self.before and shutdown:
+            return None
+        after = "" if self.before else journal.last_boot_began()
+        if not self.before and not after:
+            return None
+        stopped = {
+            entry.name: powercut.log_time(record.started)
+            for record in reversed(since)
+            for entry in record.guests
+            if entry.verdict not in ("", "left")
+        }
+        return Span(self.before.cuts if self.before else {}, max(after, powercut.log_time(shutdown)), stopped)
+
+    def _entry(self, name: str, verdict: str = "") -> Entry:
+        """Return the entry of a guest that lost power (verdict "lost"), or whose end is still to be judged."""
+        uuid, detail = powercut.defined_uuid(name, self.root), "lost power" if verdict else ""
+        return Entry(self.uri, uuid, name, persistent=bool(uuid), verdict=verdict, wanted=not verdict, detail=detail)
 
 
-def look_around(root: Path) -> Sight:
-    """Read all logs. Raises OSError."""
-    ran = powercut.active(root)
-    logs = {name: powercut.runs(powercut.read_log(name, root)) for name in powercut.logged(root)}
-    cuts = {name: powercut.cut_short(powercut.past(found, name in ran)) for name, found in logs.items()}
-    return Sight(ran, {name: began for name, began in cuts.items() if began}, powercut.active(root))
-
-
-def sure(first: Sight, second: Sight) -> list[tuple[str, str]]:
-    """Return the cuts that are none of a guest that is just being started: its log is ahead of its pid file."""
-    return [
-        (name, began)
-        for name, began in second.cuts.items()
-        if name in second.ran or (name not in second.run and first.cuts.get(name) == began)
-    ]
-
-
-def new_cuts(before: Noted | None, store: History, this_boot: str) -> Span | None:
-    """Return which of the cuts are new, None if none is: a shutdown is on record, or it cannot be told."""
-    if before and before.boot_id == this_boot:
-        return None
-    since = store.since(before.record if before else "")
-    if since is None:
-        return None
-    shutdown = next((record.started for record in since if record.kind == "shutdown"), "")
-    if before and shutdown:
-        return None
-    after = "" if before else last_boot_began()
-    if not before and not after:
-        return None
-    stopped = {
-        entry.name: powercut.log_time(record.started)
-        for record in reversed(since)
-        for entry in record.guests
-        if entry.verdict not in ("", "left")
-    }
-    return Span(before.cuts if before else {}, max(after, powercut.log_time(shutdown)), stopped)
-
-
-def last_boot_began() -> str:
-    """Return the time of the journal's first entry of the boot before this one, "" if it has none."""
-    words = "journalctl --boot=-1 --output=short-unix --quiet --no-pager | head -n 1"
-    try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-            timeout=_JOURNAL_WITHIN,
-            check=False,
-        )
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(float(done.stdout.split()[0])))
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return ""
-
-
-def cut_record(guests: list[Entry], store: History, before: Noted | None, profile: str) -> Record:
-    """Return the record of guests that lost power. Those that are still to be brought back are carried into it."""
+def _pending(store: History, again: list[Entry]) -> list[Entry]:
+    """Return who is still to be brought back, but for those that stand in a new record anyhow."""
     latest = store.latest()
-    again = {word for entry in guests for word in (entry.uuid, entry.name) if word}
-    pending = [entry for entry in (latest[1].pending() if latest else []) if (entry.uuid or entry.name) not in again]
-    record = Record("cut", before.boot_id if before else "", profile=profile, guests=guests, carried=pending)
-    record.started = record.ended = history.now()
-    return record
-
-
-def lost_entry(name: str, uri: str, root: Path) -> Entry:
-    """Return the entry of a guest that lost power."""
-    uuid = powercut.defined_uuid(name, root)
-    return Entry(uri, uuid, name, persistent=bool(uuid), verdict="lost", wanted=False, detail="lost power")
+    known = {word for entry in again for word in (entry.uuid, entry.name) if word}
+    return [entry for entry in (latest[1].pending() if latest else []) if (entry.uuid or entry.name) not in known]
 
 
 def how_ended(entry: Entry, running_at: str, root: Path = _ROOT) -> str:

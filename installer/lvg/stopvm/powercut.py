@@ -41,6 +41,7 @@ class Run:
 
     began: str
     reason: str = ""
+    over: str = ""  # libvirt's time of its end
 
 
 def runs(log: bytes) -> list[Run]:
@@ -56,9 +57,9 @@ def runs(log: bytes) -> list[Run]:
         if start:
             found.append(Run(when.decode(errors="replace")))
         elif found and not found[-1].reason:
-            found[-1] = Run(found[-1].began, reason)
+            found[-1] = Run(found[-1].began, reason, when.decode(errors="replace"))
         else:
-            found.append(Run("", reason))
+            found.append(Run("", reason, when.decode(errors="replace")))
     return found
 
 
@@ -72,14 +73,26 @@ def cut_short(found: list[Run]) -> str:
     return next((run.began for run in reversed(found) if not run.reason), "")
 
 
-def ended(found: list[Run], running_at: str) -> str:
-    """Return how the last run ended, in which the guest was at a time (a log's text): a verdict, "moved" or "cut".
+def last_before(found: list[Run], when: str) -> Run | None:
+    """Return the last run that began until a time (a log's text), by the clock; None if there is none."""
+    return next((run for run in reversed(found) if run.began <= when + "~"), None)  # sorts after parts of a second
 
-    "" if that run began later, by the clock, or there is none.
+
+def ended(found: list[Run], running_at: str) -> str:
+    """Return how the run ended in which the guest was at a time (a log's text): a verdict, "moved" or "cut".
+
+    "" if all began later, by the clock, or there is none.
     """
-    if not found or found[-1].began > running_at + "~":  # sorts after every fraction of that second
-        return ""
-    return _ENDED.get(found[-1].reason, "lost")
+    run = last_before(found, running_at)
+    return _ENDED.get(run.reason, "lost") if run else ""
+
+
+def ran_at(found: list[Run], when: str, known: str = "") -> bool:
+    """True if the guest ran at a time (a log's text). A run without an end began at `known` if it was cut before."""
+    run = last_before(found, when)
+    if run is None:
+        return False
+    return run.over >= when if run.reason else run.began != known
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,11 @@ class Span:
 def log_time(record_time: str) -> str:
     """Return the time of a record as it would stand in a log: "2026-11-23T06:00:00Z" is "2026-11-23 06:00:00" there."""
     return record_time.replace("T", " ").removesuffix("Z")
+
+
+def record_time(log_time: str) -> str:
+    """Return a time of a log as it would stand in a record, to the second."""
+    return f"{log_time[:19].replace(' ', 'T')}Z"
 
 
 def read_log(name: str, root: Path) -> bytes:
