@@ -320,20 +320,27 @@ def test_when_the_boot_before_began(monkeypatch, printed, began):
 BOOT = "0f0e0d0c0b0a09080706050403020100"
 STOPPING = {"UNIT": "graceful-shutdown.service", "MESSAGE_ID": "de5b426a63be47a7b6ac3eaac82e2f6f"}
 STOPPING |= {"_BOOT_ID": BOOT, "__REALTIME_TIMESTAMP": "1767225600123456"}
-REACHED = {"UNIT": "shutdown.target", "MESSAGE_ID": "39f53479d3a045ac8e11786248231fbf"}
-STARTED = STOPPING | {"MESSAGE_ID": REACHED["MESSAGE_ID"]}
+STARTED = STOPPING | {"MESSAGE_ID": "39f53479d3a045ac8e11786248231fbf"}
+UP = {"UNIT": "multi-user.target", "MESSAGE_ID": "39f53479d3a045ac8e11786248231fbf"}
+DOWN = {"UNIT": "multi-user.target", "MESSAGE_ID": "9d1aaa27d60140bd96365438aad20286"}
+THROUGH = {"UNIT": "virt-guest-shutdown.target", "MESSAGE_ID": "9d1aaa27d60140bd96365438aad20286"}
+EARLIER = STOPPING | {"__REALTIME_TIMESTAMP": "1"}
+BEGAN = "2026-01-01 00:00:00.123456"
 
 
 @pytest.mark.parametrize(
     ("entries", "began"),
     [
-        ([STARTED, STOPPING, REACHED], "2026-01-01 00:00:00.123456"),
-        ([STOPPING | {"__REALTIME_TIMESTAMP": "1"}, STARTED, STOPPING, REACHED], "2026-01-01 00:00:00.123456"),
-        ([STARTED, STOPPING], None),  # the power went in the middle of it
-        ([STARTED, REACHED], None),
+        ([STARTED, UP, DOWN, STOPPING, THROUGH], BEGAN),
+        ([STARTED, UP, EARLIER, STARTED, DOWN, STOPPING, THROUGH], BEGAN),
+        ([STARTED, UP, DOWN, UP, DOWN, STOPPING, THROUGH], BEGAN),  # rescue mode, and back
+        ([STARTED, UP, DOWN, STOPPING], None),  # the power went in the middle of it
+        ([STARTED, UP, STOPPING, DOWN, THROUGH], None),  # the unit was stopped by hand before
+        ([STARTED, UP, DOWN, STOPPING, THROUGH, STARTED], None),
+        ([STARTED, UP, DOWN, THROUGH], None),
         ([], None),
-        (["x", 7, None, STOPPING | {"_BOOT_ID": None}, STOPPING | {"__REALTIME_TIMESTAMP": []}, REACHED], None),
-        ([STOPPING | {"__REALTIME_TIMESTAMP": "9" * 30}, REACHED], None),
+        (["x", 7, None, DOWN, STOPPING | {"_BOOT_ID": None}, EARLIER | {"__REALTIME_TIMESTAMP": []}, THROUGH], None),
+        ([DOWN, STOPPING | {"__REALTIME_TIMESTAMP": "9" * 30}, THROUGH], None),
     ],
 )
 def test_how_the_journal_tells_of_a_shutdown(monkeypatch, entries, began):

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 _WITHIN = 30.0  # seconds
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-_UNIT, _DOWN = "graceful-shutdown.service", "shutdown.target"
+# systemd stops them in this order: what the host is up for, our unit, and what waits for libvirt-guests to be through.
+_UP, _UNIT, _THROUGH = "multi-user.target", "graceful-shutdown.service", "virt-guest-shutdown.target"
 # Ids of systemd's messages about units (sd-messages.h); their texts are in the language of the host.
-_STOPPING, _REACHED = "de5b426a63be47a7b6ac3eaac82e2f6f", "39f53479d3a045ac8e11786248231fbf"
+_STARTED, _STOPPING = "39f53479d3a045ac8e11786248231fbf", "de5b426a63be47a7b6ac3eaac82e2f6f"
+_STOPPED = "9d1aaa27d60140bd96365438aad20286"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def last_boot_began() -> str:
 def shutdown_of(boot_id: str) -> Shutdown | None:
     """Return how a boot ended ("" = the one before this), None if the power was cut, or the journal does not know."""
     boot = f"--boot={boot_id.replace('-', '') or -1}"
-    units = [f"UNIT={_UNIT}", f"UNIT={_DOWN}"]
+    units = [f"UNIT={unit}" for unit in (_UP, _UNIT, _THROUGH)]
     try:
         done = subprocess.run(
             ["journalctl", boot, "--output=json", "--quiet", "--no-pager", "_PID=1", *units],
@@ -58,13 +60,20 @@ def shutdown_of(boot_id: str) -> Shutdown | None:
 
 
 def _shutdown_in(output: bytes) -> Shutdown | None:
-    found, through = None, False
+    """Return the last shutdown of these entries that came so far that libvirt-guests was through.
+
+    A stop of our unit by hand is none: the host stays up.
+    """
+    going_down, found, through = False, None, False
     for entry in _entries(output):
         try:
             what = entry.get("UNIT"), entry.get("MESSAGE_ID")
-            if what == (_UNIT, _STOPPING):
+            if what in ((_UP, _STOPPED), (_UP, _STARTED), (_UNIT, _STARTED)):
+                going_down, found, through = what == (_UP, _STOPPED), None, False
+            elif what == (_UNIT, _STOPPING) and going_down:
                 found = Shutdown(str(uuid.UUID(entry["_BOOT_ID"])), _log_time(entry["__REALTIME_TIMESTAMP"]))
-            through = through or what == (_DOWN, _REACHED)
+            elif what == (_THROUGH, _STOPPED):
+                through = found is not None
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError):
             continue
     return found if through else None
