@@ -14,8 +14,11 @@ RESTORE = "graceful-restore.service"
 GUESTS = "libvirt-guests.service"
 TARGET = "virt-guest-shutdown.target"
 
-# Every daemon that starts guests: the monolithic one, and one for each driver.
-_DAEMONS = "libvirtd.service virtqemud.service virtlxcd.service virtxend.service virtvzd.service virtvboxd.service"
+# The daemons that libvirt-guests may ask, and those that they need to note a guest's end and to give its locks back.
+_DAEMONS = (
+    "libvirtd.service virtqemud.service virtlxcd.service virtxend.service virtvzd.service virtvboxd.service "
+    "virtlogd.service virtlockd.service"
+)
 
 # File names of the drop-ins, in the folder UNIT.d. They are three files, so that each comes and goes by itself.
 DROP_IN = "50-lvg.conf"
@@ -182,13 +185,14 @@ def dropin(unit: str, protect: bool) -> str:
     whatever `protect` says: else the guests run on without anybody to stop them.
 
     The target stops before libvirt's daemons do. By itself a daemon waits for the scopes of the guests only, so that
-    it may be gone the moment the last guest is off, before it noted how that one ended. libvirt-guests itself must
-    not be ordered so: a stop of it by hand would wait for a daemon whose start waits for that stop.
+    it may be gone the moment the last guest is off, before it noted how that one ended; virtlogd of 11.3, which writes
+    that down, waits for nothing. libvirt-guests itself must not be ordered so: a stop of it by hand would wait for a
+    daemon whose start waits for that stop. So the target, too, is never stopped by hand.
     """
-    lines = ["RefuseManualStop=yes"] if protect else []
+    lines = ["RefuseManualStop=yes"] if protect or unit == TARGET else []
     if unit in (GUESTS, TARGET):
         lines.append("IgnoreOnIsolate=yes")
-    if unit == TARGET:
+    if unit == TARGET:  # a stop of it by hand stops libvirt-guests, which could wake a daemon that waits for that stop
         lines += ["# libvirt's daemon stays until nobody needs it any more to stop guests.", f"After={_DAEMONS}"]
     if not lines:
         return ""

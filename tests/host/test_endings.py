@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guests import Guest, check_disks, define, mark, serial, start, wait_alive
+from guests import Guest, check_disks, define, log_by_virtlogd, mark, serial, start, wait_alive
 from install import last_stop, lvg_install
 from machine import Machine
 
@@ -97,6 +97,7 @@ def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
 def test_a_guest_that_systemd_had_to_kill_did_not_end_cleanly(own_boots: Machine) -> None:
     # libvirt notes "reason=shutdown" of both: QEMU's own word tells who ended it.
     host = own_boots
+    log_by_virtlogd(host)
     define(host, Guest("deaf", deaf=True), Guest("other", shutdown=2))
     ids = start(host, "deaf", "other")
     (host.root / "srv/own.toml").write_text('extends = "graceful"\n[libvirt-guests]\nSHUTDOWN_TIMEOUT = 8\n')

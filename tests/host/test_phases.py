@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guests import Guest, check_disks, define, mark, running, saved, serial, start, wait_alive
+from guests import Guest, check_disks, define, log_by_virtlogd, mark, running, saved, serial, start, wait_alive
 from install import last_stop, lvg_install
 from machine import Machine
 
@@ -77,6 +77,7 @@ DONE = "stopvm is killed when all is done"
 @pytest.mark.fault(KNOWN)
 def test_killed_before_its_record_libvirts_logs_tell_who_ran(own_boots: Machine) -> None:
     host = own_boots
+    log_by_virtlogd(host)
     ids = _running(host)
     for phase, scenario in (("connects", CONNECTS), ("known", KNOWN)):
         before = len(_records(host))

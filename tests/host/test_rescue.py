@@ -124,6 +124,14 @@ def test_a_libvirtd_that_hangs_is_killed_and_its_guests_end_cleanly(host: Machin
     assert (by["second"], by["third"]) == ("qmp", "qmp")
 
 
+def test_a_libvirtd_that_hangs_holds_up_no_host_without_guests(host: Machine) -> None:
+    _install(host)
+    host.run(["kill", "-STOP", _daemon(host)])
+    host.poweroff(seconds=60)
+    assert "does not answer" in host.journal("-u", UNIT, "-p", "err")
+    assert last_stop(host)["guests"] == []
+
+
 @pytest.mark.fault("rescue mode, and a power-off from there")
 def test_rescue_mode_and_a_soft_reboot(host: Machine, release: str) -> None:
     define(host, Guest("plain", disk=True), Guest("second", presses=2, disk=True))

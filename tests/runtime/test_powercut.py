@@ -47,6 +47,8 @@ A, B, C = "2026-01-01 01:00:00", "2026-01-01 02:00:00", "2026-01-01 03:00:00"
         (start("1970-01-01 00:00:01") + end("failed"), False, ""),
         (start(A) + SYSTEMD, False, A),
         (start(A) + SYSTEMD + end("shutdown"), False, ""),
+        (start(A) + "\0" * 5 + start(B) + end("shutdown"), False, A),  # what a power cut leaves of a line
+        (start(A) + "2026-01-01T08:59:59Z qemu: terminating on signal 15 from pid 1 (/sb\n" + start(B), False, B),
     ],
 )
 def test_a_start_without_an_end(log, active, cut):
@@ -71,6 +73,10 @@ def test_a_start_without_an_end(log, active, cut):
         (start(A) + LIBVIRTD + end("destroyed"), B, "destroyed"),
         (start(A) + SYSTEMD + end("shutdown"), B, "lost"),
         (start(A) + signal("<unknown process>") + end("shutdown"), B, "clean"),
+        (start(A) + signal("init") + end("shutdown"), B, "lost"),
+        (start(A) + signal("libvirtd") + end("shutdown"), B, "clean"),
+        (start(A) + SYSTEMD.split(" ", 1)[1] + end("shutdown"), B, "lost"),  # log_timestamp=0
+        (start(A) + end("shutdown", "2026-01-01 01:30:00"), B, ""),  # the clock was set back: nobody knows
         (start(A) + SYSTEMD + end("shutdown") + start(B) + end("shutdown"), C, "clean"),
         ("", B, ""),
     ],
@@ -295,6 +301,41 @@ def test_a_shutdown_without_a_record_is_put_on_record_with_those_that_ran(host):
     assert ended == {"a": "clean", "b": "clean", "c": "clean", "d": "clean", "deaf": "lost", "gone": "cut"}
     host.went_down()
     assert host.boot() == [], "once"
+
+
+@pytest.mark.parametrize(
+    ("log", "back"),
+    [
+        (ran(A), True),
+        (ran(A, "saved"), True),
+        (ran(A, "failed"), False),  # it came in from another host, where it runs on
+        (ran(A) + start("2026-01-02 09:00:00") + end("shutdown", "2026-01-02 10:00:00"), False),  # and it was shut down
+        (ran(A) + start("2026-01-02 09:00:00"), True),
+        (start(A) + start(B) + end("shutdown", "2026-01-01 03:00:00"), False),
+        (start(A) + start("2026-01-03 00:00:00") + end("shutdown", "2026-01-01 03:00:00"), False),
+        ("", False),
+    ],
+)
+def test_who_ran_when_the_host_went_down(log, back):
+    assert powercut.ran_at(powercut.runs(log.encode()), T) == back
+
+
+def test_what_was_cut_off_before_the_last_boot_began_stays_off(host):
+    host.log("old", start(A))
+    host.log("new", start(C))
+    host.journal_began(B)
+    host.went_down(T)
+    assert host.boot() == []
+    assert [guest.name for guest in host.newest().guests] == ["new"]
+
+
+def test_a_guest_that_is_just_being_started_is_not_noted_as_cut(host, monkeypatch):
+    host.boot()
+    host.stop()
+    host.log("a", ran() + start(C))
+    monkeypatch.setattr("lvg.stopvm.lastboot.time.sleep", lambda _: host.runs("a"))
+    host.boot()
+    assert json.loads((host.state / "boot.json").read_text())["cuts"] == {}
 
 
 def test_a_shutdown_without_a_record_carries_who_was_stopped_by_hand_before(host):

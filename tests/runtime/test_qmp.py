@@ -487,7 +487,7 @@ def test_only_a_daemon_that_hangs_is_killed(monkeypatch, error, dies, step, kill
     asked: list[str] = []
     monkeypatch.setattr(hostdown, "ask_systemd", lambda words, within: asked.extend(words) or "")
     monkeypatch.setattr(rescue, "daemon_runs", lambda root: not (asked and dies))
-    monkeypatch.setattr(rescue, "_KILLED_WITHIN", 0.3)
+    monkeypatch.setattr(rescue, "KILLED_WITHIN", 0.3)
     stream = io.StringIO()
     at_work = Rescue(frozenset({"default"}), True, Report(stream, prefix=True))
     assert asyncio.run(at_work.attempt("default", error, 15)) == "wait"

@@ -151,6 +151,7 @@ def test_a_daemon_that_waits_for_the_stop_needs_no_scopes_for_that() -> None:
     assert severities("C1", found) == []
     assert severities("C1", with_unit(found, "libvirtd.service", ActiveState="inactive")) == [("C1", "warning", "vm")]
     assert severities("C1", replace(found, scopes={99: "session-4.scope"})) == [("C1", "warning", "vm")]
+    assert severities("C1", with_unit(found, units.TARGET, ActiveState="inactive")) == [("C1", "warning", "vm")]
 
 
 def test_many_guests_without_scopes_are_one_finding() -> None:

@@ -98,7 +98,8 @@ def test_restore_does_not_hold_up_the_boot() -> None:
 
 
 DAEMONS_LATER = (
-    "After=libvirtd.service virtqemud.service virtlxcd.service virtxend.service virtvzd.service virtvboxd.service"
+    "After=libvirtd.service virtqemud.service virtlxcd.service virtxend.service virtvzd.service virtvboxd.service "
+    "virtlogd.service virtlockd.service"
 )
 
 
@@ -110,7 +111,7 @@ DAEMONS_LATER = (
         (units.GUESTS, True, ["RefuseManualStop=yes", "IgnoreOnIsolate=yes"]),
         (units.GUESTS, False, ["IgnoreOnIsolate=yes"]),
         (units.TARGET, True, ["RefuseManualStop=yes", "IgnoreOnIsolate=yes", DAEMONS_LATER]),
-        (units.TARGET, False, ["IgnoreOnIsolate=yes", DAEMONS_LATER]),
+        (units.TARGET, False, ["RefuseManualStop=yes", "IgnoreOnIsolate=yes", DAEMONS_LATER]),
     ],
 )
 def test_dropin(unit: str, protect: bool, lines: list[str]) -> None:

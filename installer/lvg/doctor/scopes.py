@@ -83,7 +83,8 @@ def _has_scope(facts: HostFacts) -> Iterator[Finding]:
 def _daemon_stays(facts: HostFacts) -> bool:
     """True if systemd keeps libvirt's daemon until guests were stopped, whether they have scopes or not."""
     daemons = [name for name in SERVICES if is_up(facts, name)]
-    return bool(daemons) and set(daemons) <= set(facts.units.get(units.TARGET, {}).get("After", "").split())
+    waits = bool(daemons) and is_up(facts, units.TARGET)  # nothing waits for a target that is not active
+    return waits and set(daemons) <= set(facts.units.get(units.TARGET, {}).get("After", "").split())
 
 
 def _with_scope(facts: HostFacts, guests: Sequence[Guest]) -> str:

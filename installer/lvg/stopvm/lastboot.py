@@ -23,7 +23,7 @@ from .history import Entry, History, Record
 from .policy import Policy
 from .powercut import Span
 from .report import Report
-from .sight import Sight, look_around, sure
+from .sight import look_around, sure
 
 _SCHEMA = 1
 _SETTLES = 3.0  # seconds after which a guest whose start is in its log surely has its pid file
@@ -50,20 +50,28 @@ def look(rules: Policy, policy: Path, state: Path, report: Report, root: Path = 
     try:
         if not uri or not this_boot or not (root / powercut.LOGS).is_dir():
             return
-        sight = look_around(root)
-        last = _LastBoot(noted(state, policy), this_boot, store, uri, root)
-        record = last.missed_shutdown()
-        if record is None:
-            record, sight = last.power_cut(sight)
+        before = noted(state, policy)
+        cuts = _cuts(before.cuts if before else {}, root)
+        last = _LastBoot(before, this_boot, store, uri, root)
+        record = last.missed_shutdown() or last.power_cut(cuts)
         if record.guests:
             _say(record, report)
             record.profile, record.carried = rules.profile, _pending(store, record.guests)
             store.write(store.new(), record.as_json())
-        note = Noted(this_boot, store.newest_name(), sight.cuts)
+        note = Noted(this_boot, store.newest_name(), cuts)
         history.make_folder(state)
         history.put(state / "boot.json", {"schema": _SCHEMA, **asdict(note)})
     except (OSError, ValueError, TypeError) as error:
         report.warning(f"whether guests lost power cannot be told: {error}")
+
+
+def _cuts(known: Mapping[str, str], root: Path) -> dict[str, str]:
+    """Return by guest when its newest run without an end began. Takes a moment if one is not known. Raises OSError."""
+    first = look_around(root)
+    if all(known.get(name) == began for name, began in first.cuts.items()):
+        return first.cuts
+    time.sleep(_SETTLES)
+    return dict(sure(first, look_around(root)))
 
 
 def _say(record: Record, report: Report) -> None:
@@ -129,20 +137,18 @@ class _LastBoot:
     def _ran_at(self, when: str) -> list[str]:
         """Return the names of the guests that ran at a time (a log's text). Raises OSError."""
         active, known = powercut.active(self.root), self.before.cuts if self.before else {}
+        since = "" if self.before else journal.last_boot_began() or "~"  # sorts after every time
         logs = {name: powercut.runs(powercut.read_log(name, self.root)) for name in powercut.logged(self.root)}
         past = {name: powercut.past(found, name in active) for name, found in logs.items()}
-        return [name for name, found in past.items() if powercut.ran_at(found, when, known.get(name, ""))]
+        return [name for name, found in past.items() if powercut.ran_at(found, when, known.get(name, ""), since)]
 
-    def power_cut(self, sight: Sight) -> tuple[Record, Sight]:
-        """Return the record of guests that lost power (none: without guests), and the last look. Raises OSError."""
+    def power_cut(self, cuts: Mapping[str, str]) -> Record:
+        """Return the record of guests that lost power, without guests if nobody did. Raises OSError."""
         record, span = Record("cut", self.before.boot_id if self.before else ""), self._new_cuts()
-        if span and any(span.holds(name, began) for name, began in sight.cuts.items()):
-            time.sleep(_SETTLES)
-            first, sight = sight, look_around(self.root)
-            lost = [name for name, began in sure(first, sight) if span.holds(name, began)]
-            record.guests = [self._entry(name, "lost") for name in lost]
-            record.started = record.ended = history.now()
-        return record, sight
+        lost = [name for name, began in cuts.items() if span and span.holds(name, began)]
+        record.guests = [self._entry(name, "lost") for name in lost]
+        record.started = record.ended = history.now()
+        return record
 
     def _new_cuts(self) -> Span | None:
         """Return which of the cuts are new, None if none is: a shutdown is on record, or it cannot be told."""

@@ -26,11 +26,11 @@ _TAIL = 2 << 20  # bytes of each file that are read; virtlogd starts a new file 
 _ROTATED = ("", ".0", ".1", ".2")  # virtlogd counts from 0, logrotate from 1, and gzips from 2 on
 _WORDS = re.compile(
     rb"^(?:(\d{4}-\d\d-\d\d \S+): (?:(starting up) libvirt version|shutting down, reason=(\w+))"
-    rb"|\S+ \S+: terminating on signal \d+ from pid \d+ \((/[^)]*)\))",
+    rb"|(?:\S+ )?\S+: terminating on signal \d+ from pid \d+ \(([^<)\n][^)\n]*)\))",  # not "<unknown process>"
     re.MULTILINE,
 )
 _KILLED = "killed"  # the reason in place of "shutdown" where not libvirt ended QEMU
-_DAEMON = re.compile(rb"/(?:libvirtd|virtqemud)$")
+_DAEMON = re.compile(rb"(?:^|/)(?:libvirtd|virtqemud)$")
 _ENDED = {"": "cut", "shutdown": "clean", "saved": "saved", "destroyed": "destroyed", "migrated": "moved"}
 _UUID = re.compile(r"<uuid>([0-9a-fA-F-]{36})</uuid>")
 
@@ -48,7 +48,7 @@ def runs(log: bytes) -> list[Run]:
     """Return the runs that a log tells of, oldest first; pure."""
     found: list[Run] = []
     killer = b""  # who ended the present run's QEMU; who sends a second signal does not matter
-    for when, start, noted, sender in _WORDS.findall(log):
+    for when, start, noted, sender in _WORDS.findall(log.replace(b"\0", b"\n")):  # a power cut may leave zeros
         reason = _KILLED if noted == b"shutdown" and killer and not _DAEMON.search(killer) else noted.decode()
         if sender:
             killer = killer or sender
@@ -84,15 +84,23 @@ def ended(found: list[Run], running_at: str) -> str:
     "" if all began later, by the clock, or there is none.
     """
     run = last_before(found, running_at)
-    return _ENDED.get(run.reason, "lost") if run else ""
+    if run is None or (run.reason and run.over < running_at):
+        return ""
+    return _ENDED.get(run.reason, "lost")
 
 
-def ran_at(found: list[Run], when: str, known: str = "") -> bool:
-    """True if the guest ran at a time (a log's text). A run without an end began at `known` if it was cut before."""
+def ran_at(found: list[Run], when: str, known: str = "", since: str = "") -> bool:
+    """True if the guest ran at a time (a log's text), and did not run and end again later.
+
+    A run without an end counts only if it is the newest one, began after `since`, and is not the one that is `known`.
+    A run that failed was never more than a try: to start, or to come in from another host.
+    """
     run = last_before(found, when)
-    if run is None:
+    if run is None or (run is not found[-1] and found[-1].reason):
         return False
-    return run.over >= when if run.reason else run.began != known
+    if run.reason:
+        return run.over >= when and run.reason != "failed"
+    return run.began == cut_short(found) and run.began != known and run.began > since
 
 
 @dataclass(frozen=True)

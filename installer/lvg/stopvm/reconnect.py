@@ -24,8 +24,8 @@ class Reconnect:
     `root`: of this host's files, None if the guests run elsewhere. `grace`: seconds that libvirtd, if it still works,
     has after the end of a process to write the guest's log and to tell us.
 
-    systemd stops libvirtd as soon as the last guest's process is gone, and libvirt 11.3 may crash in that
-    moment: the news of that guest's end then never comes.
+    Where virt-guest-shutdown.target does not hold it, systemd stops libvirtd as soon as the last guest's process is
+    gone, and libvirt 11.3 may crash in that moment: the news of that guest's end then never comes.
     """
 
     session: Session

@@ -10,51 +10,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import hostdown
+from . import daemon
 from .calls import Calls, CallTimeoutError
+from .daemon import KILLED_WITHIN, daemon_runs
 from .ending import ROOT
 from .report import Report
 from .session import NoAnswerError
 
-DAEMONS = ("libvirtd", "virtqemud")
-_UNITS = tuple(f"{name}.service" for name in DAEMONS)
 AWAY = 10.0  # seconds; in a stop by hand, a daemon that may be started again was so by then
 PATIENCE = 25.0  # seconds; in a shutdown, until a daemon that is there but of no use is given up
 _SILENT_BEFORE = 20.0  # seconds in which a daemon says nothing before its connection counts as lost (keepalive)
-_KILLED_WITHIN = 10.0  # seconds
 
 
-def choice(daemon: str, seconds: float, *, local: bool, host_goes_down: bool) -> str:
+def choice(state: str, seconds: float, *, local: bool, host_goes_down: bool) -> str:
     """Return what to do about a libvirt that is out of reach for so many seconds.
 
-    `daemon`: "gone" (no such process), "silent" (it is there and does not answer) or "there" (it answers, or refuses).
+    `state` of its daemon: "gone" (no such process), "silent" (it is there and does not answer) or "there" (it answers,
+    or refuses).
     Returns "talk" (to QEMU), "end" (the daemon, then talk), "wait" (try libvirt again) or "leave" (the guests).
     """
     if not local:
         return "leave"
-    if daemon == "gone":
+    if state == "gone":
         return "talk" if host_goes_down or seconds >= AWAY else "wait"
     if not host_goes_down:
         return "leave"
     if seconds < PATIENCE:
         return "wait"
-    return "end" if daemon == "silent" else "leave"
-
-
-def daemon_runs(root: Path = ROOT) -> bool:
-    """True if a libvirt daemon that may hold monitors of this host's guests lives."""
-    return any(map(_is_daemon, (root / "proc").glob("[0-9]*/status")))
-
-
-def _is_daemon(status: Path) -> bool:
-    """True for the host's own daemon: not for a user's, and not for one in a container."""
-    try:
-        fields = dict(line.partition(":")[::2] for line in status.read_text(errors="replace").splitlines())
-    except OSError:
-        return False  # it ended while we looked
-    if fields.get("Name", "").strip() not in DAEMONS or fields.get("State", "").strip().startswith(("Z", "X")):
-        return False
-    return fields.get("Uid", "").split()[:1] == ["0"] and len(fields.get("NSpid", "").split()) < 2
+    return "end" if state == "silent" else "leave"
 
 
 @dataclass(eq=False, repr=False)
@@ -76,12 +59,12 @@ class Rescue:
         `seconds`: for how long it has been out of reach, at least. `lost`: a connection was lost; then it may also
         be "anew": the daemon has to be killed, but this process would not survive that.
         """
-        daemon = "gone"
+        state = "gone"
         if daemon_runs(self.root):
-            daemon = "silent" if isinstance(error, NoAnswerError | CallTimeoutError) else "there"
-        if daemon == "silent" and lost:
+            state = "silent" if isinstance(error, NoAnswerError | CallTimeoutError) else "there"
+        if state == "silent" and lost:
             seconds += _SILENT_BEFORE
-        step = choice(daemon, seconds, local=uri in self.local, host_goes_down=self.host_goes_down)
+        step = choice(state, seconds, local=uri in self.local, host_goes_down=self.host_goes_down)
         if step == "end" and lost:
             return "anew"
         if step == "end":
@@ -89,16 +72,12 @@ class Rescue:
         return step
 
     async def _end_daemon(self) -> bool:
-        """Kill a daemon that hangs; its guests live on, in scopes of their own. True if it is gone.
-
-        systemd does it: for that we need no right of our own, and it takes no other process than the daemon.
-        """
+        """Kill a daemon that hangs; its guests live on. True if it is gone."""
         self.report.err("the libvirt daemon does not answer: it is killed, and QEMU is asked itself")
-        words = ["kill", "--kill-who=main", "--signal=SIGKILL", *_UNITS]
         clock = asyncio.get_running_loop().time
-        end = clock() + _KILLED_WITHIN
+        end = clock() + KILLED_WITHIN
         try:
-            await Calls(1).run(_KILLED_WITHIN, lambda: hostdown.ask_systemd(words, _KILLED_WITHIN))
+            await Calls(1).run(KILLED_WITHIN, daemon.kill)
         except CallTimeoutError:
             return False
         while daemon_runs(self.root):

@@ -159,7 +159,7 @@ class Stop:
             self.report.warning(f"{name} was started during the stop; it is left to libvirt-guests")
 
     def _on_closed(self, uri: str) -> None:
-        """Take the loss of a connection. After the last guest it is no error: systemd stops libvirtd then."""
+        """Take the loss of a connection. After the last guest it is no error: systemd may stop libvirtd then."""
         if uri not in self._known:
             self._closed.add(uri)
         guests = [guest for guest in self._guests.values() if guest.facts.uri == uri and not guest.by_qemu]

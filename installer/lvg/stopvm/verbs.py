@@ -30,7 +30,7 @@ def stop(options: argparse.Namespace) -> int:
     if down:
         _free_the_net(report)
     if not (options.only or options.without) and hostdown.nothing_runs(rules.uris):
-        return _nothing(options, rules, report) if wanted else 0
+        return _nothing(options, rules, report, down=down) if wanted else 0
     if not wanted:
         return _with_loop("warn_if_guests_run", rules, options, report, notifier)
     return _with_loop("stop", rules, options, report, notifier)
@@ -112,7 +112,8 @@ def _free_the_net(report: Report) -> None:
     stale.move_aside(report)
 
 
-def _nothing(options: argparse.Namespace, rules: Policy, report: Report) -> int:
+def _nothing(options: argparse.Namespace, rules: Policy, report: Report, *, down: bool) -> int:
+    from . import daemon  # noqa: PLC0415
     from .keeper import Keeper, new_record  # noqa: PLC0415
 
     keeper = Keeper(History(options.state), new_record("now" if options.now else "shutdown", rules), report)
@@ -120,6 +121,8 @@ def _nothing(options: argparse.Namespace, rules: Policy, report: Report) -> int:
     keeper.finish(decide.exit_code((), unreachable=False))
     keeper.save_now()
     report.info("no guest runs: nothing to do")
+    if down:
+        daemon.end_if_silent(report)
     return 0
 
 
