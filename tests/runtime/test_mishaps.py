@@ -345,22 +345,28 @@ BEGAN = "2026-01-01 00:00:00.123456"
 )
 def test_how_the_journal_tells_of_a_shutdown(monkeypatch, entries, began):
     def run(words, **options):
-        assert (words[0], options["env"]["PATH"]) == ("journalctl", "/usr/sbin:/usr/bin:/sbin:/bin")
+        assert words[0] == "/usr/bin/journalctl"
         assert f"--boot={BOOT}" in words
         return subprocess.CompletedProcess(words, 0, "\n".join(["{"] + [json.dumps(each) for each in entries]).encode())
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(journal, "trusted", lambda name: f"/usr/bin/{name}")
     found = journal.shutdown_of("0f0e0d0c-0b0a-0908-0706-050403020100")
     assert (found and found.began) == began
     assert not found or found.boot_id == "0f0e0d0c-0b0a-0908-0706-050403020100"
 
 
-def test_a_host_without_a_journal_tells_of_no_shutdown(monkeypatch):
+@pytest.mark.parametrize("fails", [None, subprocess.TimeoutExpired("journalctl", 1)])
+def test_a_host_without_a_journal_tells_of_no_shutdown(monkeypatch, tmp_path, fails):
     def run(words, **options):
         assert "--boot=-1" in words
-        raise FileNotFoundError(2, "No such file or directory")
+        raise fails
 
-    monkeypatch.setattr(subprocess, "run", run)
+    if fails:
+        monkeypatch.setattr(subprocess, "run", run)
+        monkeypatch.setattr(journal, "trusted", lambda name: f"/usr/bin/{name}")
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
     assert journal.shutdown_of("") is None
 
 

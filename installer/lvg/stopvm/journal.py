@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .programs import trusted
+
 _WITHIN = 30.0  # seconds
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 # systemd stops them in this order: what the host is up for, our unit, and what waits for libvirt-guests to be through.
@@ -47,7 +49,7 @@ def shutdown_of(boot_id: str) -> Shutdown | None:
     units = [f"UNIT={unit}" for unit in (_UP, _UNIT, _THROUGH)]
     try:
         done = subprocess.run(
-            ["journalctl", boot, "--output=json", "--quiet", "--no-pager", "_PID=1", *units],
+            [trusted("journalctl"), boot, "--output=json", "--quiet", "--no-pager", "_PID=1", *units],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=_ENVIRONMENT,
