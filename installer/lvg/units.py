@@ -189,10 +189,11 @@ def dropin(unit: str, protect: bool) -> str:
     that down, waits for nothing. libvirt-guests itself must not be ordered so: a stop of it by hand would wait for a
     daemon whose start waits for that stop. So the target, too, is never stopped by hand.
     """
+    # A stop of the target by hand would stop libvirt-guests, which could wake a daemon that waits for that stop.
     lines = ["RefuseManualStop=yes"] if protect or unit == TARGET else []
     if unit in (GUESTS, TARGET):
         lines.append("IgnoreOnIsolate=yes")
-    if unit == TARGET:  # a stop of it by hand stops libvirt-guests, which could wake a daemon that waits for that stop
+    if unit == TARGET:
         lines += ["# libvirt's daemon stays until nobody needs it any more to stop guests.", f"After={_DAEMONS}"]
     if not lines:
         return ""

@@ -68,8 +68,9 @@ def _has_scope(facts: HostFacts) -> Iterator[Finding]:
     Unless the daemon waits for virt-guest-shutdown.target, as a drop-in of lvg's has it: then it stops all of them.
     """
     known = [guest for guest in local_guests(facts) if guest.pid in facts.scopes] if facts.units else []
-    harmless = ("machine-",) if not _daemon_stays(facts) else ("machine-", "none")
-    without = [guest for guest in known if not (facts.scopes[guest.pid] or "none").startswith(harmless)]
+    without = [guest for guest in known if not facts.scopes[guest.pid].startswith("machine-")]
+    if _daemon_stays(facts):
+        without = [guest for guest in without if facts.scopes[guest.pid]]  # those in a scope of somebody else's
     names = [guest.name for guest in without]
     if not names:
         return

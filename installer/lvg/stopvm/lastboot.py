@@ -23,7 +23,7 @@ from .history import Entry, History, Record
 from .policy import Policy
 from .powercut import Span
 from .report import Report
-from .sight import look_around, sure
+from .sight import look_around, past_runs, sure
 
 _SCHEMA = 1
 _SETTLES = 3.0  # seconds after which a guest whose start is in its log surely has its pid file
@@ -52,7 +52,9 @@ def look(rules: Policy, policy: Path, state: Path, report: Report, root: Path = 
             return
         before = noted(state, policy)
         cuts = _cuts(before.cuts if before else {}, root)
-        last = _LastBoot(before, this_boot, store, uri, root)
+        again = before and before.boot_id == this_boot
+        since = None if again else store.since(before.record if before else "")
+        last = _LastBoot(before, since, this_boot, uri, root)
         record = last.missed_shutdown() or last.power_cut(cuts)
         if record.guests:
             _say(record, report)
@@ -102,11 +104,14 @@ def noted(state: Path, policy: Path) -> Noted | None:
 
 @dataclass(frozen=True)
 class _LastBoot:
-    """What is known of the boot before this one. `uri` is the policy's word for this host's own QEMU."""
+    """What is known of the boot before this one. `uri` is the policy's word for this host's own QEMU.
+
+    `since`: the records that came after what was noted, newest first; None if they tell nothing of that boot.
+    """
 
     before: Noted | None
+    since: list[Record] | None
     this_boot: str
-    store: History
     uri: str
     root: Path
 
@@ -115,10 +120,9 @@ class _LastBoot:
 
         It has no end, as that of a stop that was killed, and no verdicts: settle.py gives them.
         """
-        since = self._since()
-        if since is None:
+        if self.since is None:
             return None
-        on_record = {record.boot_id for record in since if record.kind == "shutdown"}
+        on_record = {record.boot_id for record in self.since if record.kind == "shutdown"}
         if on_record and (self.before or not on_record.isdisjoint(("", self.this_boot))):
             return None  # in some containers all boots have one id
         missed = journal.shutdown_of(self.before.boot_id if self.before else "")
@@ -128,18 +132,11 @@ class _LastBoot:
         started = powercut.record_time(missed.began)
         return Record("shutdown", missed.boot_id, started=started, complaints=[_NO_RECORD], guests=guests)
 
-    def _since(self) -> list[Record] | None:
-        """Return the records since the boot before this one, None if they tell nothing of it."""
-        if self.before and self.before.boot_id == self.this_boot:
-            return None
-        return self.store.since(self.before.record if self.before else "")
-
     def _ran_at(self, when: str) -> list[str]:
         """Return the names of the guests that ran at a time (a log's text). Raises OSError."""
-        active, known = powercut.active(self.root), self.before.cuts if self.before else {}
+        known = self.before.cuts if self.before else {}
         since = "" if self.before else journal.last_boot_began() or "~"  # sorts after every time
-        logs = {name: powercut.runs(powercut.read_log(name, self.root)) for name in powercut.logged(self.root)}
-        past = {name: powercut.past(found, name in active) for name, found in logs.items()}
+        past = past_runs(self.root, powercut.active(self.root))
         return [name for name, found in past.items() if powercut.ran_at(found, when, known.get(name, ""), since)]
 
     def power_cut(self, cuts: Mapping[str, str]) -> Record:
@@ -152,10 +149,9 @@ class _LastBoot:
 
     def _new_cuts(self) -> Span | None:
         """Return which of the cuts are new, None if none is: a shutdown is on record, or it cannot be told."""
-        since = self._since()
-        if since is None:
+        if self.since is None:
             return None
-        shutdown = next((record.started for record in since if record.kind == "shutdown"), "")
+        shutdown = next((record.started for record in self.since if record.kind == "shutdown"), "")
         if self.before and shutdown:
             return None
         after = "" if self.before else journal.last_boot_began()
@@ -163,7 +159,7 @@ class _LastBoot:
             return None
         stopped = {
             entry.name: powercut.log_time(record.started)
-            for record in reversed(since)
+            for record in reversed(self.since)
             for entry in record.guests
             if entry.verdict not in ("", "left")
         }

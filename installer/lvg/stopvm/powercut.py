@@ -73,7 +73,7 @@ def cut_short(found: list[Run]) -> str:
     return next((run.began for run in reversed(found) if not run.reason), "")
 
 
-def last_before(found: list[Run], when: str) -> Run | None:
+def _last_before(found: list[Run], when: str) -> Run | None:
     """Return the last run that began until a time (a log's text), by the clock; None if there is none."""
     return next((run for run in reversed(found) if run.began <= when + "~"), None)  # sorts after parts of a second
 
@@ -83,7 +83,7 @@ def ended(found: list[Run], running_at: str) -> str:
 
     "" if all began later, by the clock, or there is none.
     """
-    run = last_before(found, running_at)
+    run = _last_before(found, running_at)
     if run is None or (run.reason and run.over < running_at):
         return ""
     return _ENDED.get(run.reason, "lost")
@@ -95,7 +95,7 @@ def ran_at(found: list[Run], when: str, known: str = "", since: str = "") -> boo
     A run without an end counts only if it is the newest one, began after `since`, and is not the one that is `known`.
     A run that failed was never more than a try: to start, or to come in from another host.
     """
-    run = last_before(found, when)
+    run = _last_before(found, when)
     if run is None or (run is not found[-1] and found[-1].reason):
         return False
     if run.reason:

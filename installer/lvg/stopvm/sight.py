@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import powercut
+from .powercut import Run
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,16 @@ class Sight:
     run: frozenset[str]
 
 
+def past_runs(root: Path, active: frozenset[str]) -> dict[str, list[Run]]:
+    """Return by guest the runs that are over, if those that are `active` run now. Raises OSError."""
+    logs = {name: powercut.runs(powercut.read_log(name, root)) for name in powercut.logged(root)}
+    return {name: powercut.past(found, name in active) for name, found in logs.items()}
+
+
 def look_around(root: Path) -> Sight:
     """Read all logs. Raises OSError."""
     ran = powercut.active(root)
-    logs = {name: powercut.runs(powercut.read_log(name, root)) for name in powercut.logged(root)}
-    cuts = {name: powercut.cut_short(powercut.past(found, name in ran)) for name, found in logs.items()}
+    cuts = {name: powercut.cut_short(found) for name, found in past_runs(root, ran).items()}
     return Sight(ran, {name: began for name, began in cuts.items() if began}, powercut.active(root))
 
 
