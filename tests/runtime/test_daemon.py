@@ -6,6 +6,7 @@ import os
 import pytest
 
 from lvg.stopvm import daemon, hostdown
+from lvg.stopvm.notify import Notifier
 from lvg.stopvm.report import Report
 
 STATUS = "Name:\tlibvirtd\nState:\tS (sleeping)\nUid:\t0\t0\t0\t0\nNSpid:\t7\n"
@@ -34,14 +35,14 @@ def _host(tmp_path, monkeypatch, virsh):
 @pytest.mark.parametrize("virsh", ["exit 0", "exit 1", ""])
 def test_a_daemon_that_answers_or_cannot_be_asked_is_left_alone(tmp_path, monkeypatch, killed, virsh):
     said = io.StringIO()
-    daemon.end_if_silent(Report(said), _host(tmp_path, monkeypatch, virsh))
+    daemon.end_if_silent(Report(said), Notifier(), _host(tmp_path, monkeypatch, virsh))
     assert (killed, said.getvalue()) == ([], "")
 
 
 def test_a_daemon_that_hangs_is_killed_and_that_is_said(tmp_path, monkeypatch, killed):
     monkeypatch.setattr(daemon, "_ANSWERS_WITHIN", 0.3)
     said = io.StringIO()
-    daemon.end_if_silent(Report(said), _host(tmp_path, monkeypatch, "exec sleep 60"))
+    daemon.end_if_silent(Report(said), Notifier(), _host(tmp_path, monkeypatch, "exec sleep 60"))
     assert killed == ["kill", "--kill-who=main", "--signal=SIGKILL", "libvirtd.service", "virtqemud.service"]
     assert "does not answer" in said.getvalue()
 
@@ -50,5 +51,5 @@ def test_nobody_is_asked_where_no_daemon_lives(tmp_path, monkeypatch, killed):
     monkeypatch.setattr(daemon, "_ANSWERS_WITHIN", 0.3)
     root = _host(tmp_path, monkeypatch, "exec sleep 60")
     (root / "proc/7/status").unlink()
-    daemon.end_if_silent(Report(io.StringIO()), root)
+    daemon.end_if_silent(Report(io.StringIO()), Notifier(), root)
     assert killed == []

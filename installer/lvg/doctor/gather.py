@@ -25,10 +25,10 @@ from lvg.timeline import Timeline
 T = TypeVar("T")
 Units = Mapping[str, Mapping[str, str]]
 
-LIBVIRT_SECONDS = 5.0  # a busy libvirtd with 100 guests answers within one
-SYSTEMD_SECONDS = 5.0
-UPS_SECONDS = 1.0
-_SPARE = 1.0  # what a deadline of its own may take to end something
+LIBVIRT_SECONDS = 8.0  # a busy libvirtd with 100 guests answers within one
+SYSTEMD_SECONDS = 8.0
+UPS_SECONDS = 3.0
+_SPARE = 3.0  # what a deadline of its own may take to end something
 _FILE_BYTES = 64 << 10
 _FILES = 200  # in one folder
 _NO_UNITS: tuple[Mapping[int, str], Units] = ({}, {})

@@ -21,7 +21,7 @@ from lvg.errors import LvgError
 from lvg.settings import SETTINGS
 
 MAX_BYTES = 64 * 1024  # the longest shipped file has 4 KB
-_SECONDS = 2.0
+_SECONDS = 8.0  # it takes milliseconds, but an update may keep the host busy
 _NOBODY = 65534
 _PATIENCE = 1.5  # seconds; so long a user at the limit of its processes is no reason to give up
 _PAUSE = 0.1  # seconds

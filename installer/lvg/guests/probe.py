@@ -38,7 +38,7 @@ except ImportError as error:
 # libvirtd has 20 threads for all its clients, and takes 5 calls of one client at once. One that waits for an agent
 # that is deaf is taken for 5 s, whatever timeout is asked for: most have to stay free for others.
 _CONNECTIONS, _ASKED_AT_ONCE = 3, 4
-_AGENT_WITHIN = 1.0  # seconds
+_AGENT_WITHIN = 3.0  # seconds; a guest may be busy
 _CLOSE_WITHIN = 0.2  # seconds
 _LONGEST = 1 << 20  # characters of a definition, or of what an agent says
 _LOOK_EVERY = 0.02  # seconds

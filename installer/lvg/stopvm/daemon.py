@@ -5,12 +5,13 @@ import subprocess
 from pathlib import Path
 
 from . import hostdown
+from .notify import Notifier
 from .programs import trusted
 from .report import Report
 
 DAEMONS = ("libvirtd", "virtqemud")
 KILLED_WITHIN = 10.0  # seconds
-_ANSWERS_WITHIN = 8.0  # seconds; systemd lets a stop that says nothing have 15
+_ANSWERS_WITHIN = 8.0  # seconds; less than notify.EXTEND_BY
 _UNITS = tuple(f"{name}.service" for name in DAEMONS)
 _ROOT = Path("/")
 
@@ -36,9 +37,11 @@ def kill() -> None:
     hostdown.ask_systemd(["kill", "--kill-who=main", "--signal=SIGKILL", *_UNITS], KILLED_WITHIN)
 
 
-def end_if_silent(report: Report, root: Path = _ROOT) -> None:
+def end_if_silent(report: Report, notifier: Notifier, root: Path = _ROOT) -> None:
     """Kill a daemon that hangs while the host goes down with no guest: libvirt-guests would wait for it without end."""
+    notifier.extend()
     if daemon_runs(root) and not _answers():
+        notifier.extend()
         report.err("the libvirt daemon does not answer, and libvirt-guests would wait for it: it is killed")
         kill()
 

@@ -16,7 +16,7 @@ from .saving import Saves
 from .session import Session
 from .verdict import MOVED, Time, Verdict
 
-_CRASH_DEALT_WITH = 3.0  # seconds in which libvirt ends or restarts a guest that crashed, if it is to
+_CRASH_DEALT_WITH = 8.0  # seconds in which libvirt ends or restarts a guest that crashed, if it is to
 _PUT_AWAY_AFTER = 15.0  # seconds after its own end that libvirt has to end a guest's process
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from . import plainfile
 from .programs import trusted
 
-_ANSWER_WITHIN = 3.0  # seconds; no answer counts as no shutdown, and libvirt-guests acts in a real one
+_ANSWER_WITHIN = 8.0  # seconds; no answer counts as no shutdown, and libvirt-guests acts in a real one
 _LOCAL_QEMU = ("qemu:///system", "qemu+unix:///system")
 # The runlevels that end OpenRC's multi-user work; "off" and "recovery" are Debian's. In single-user mode OpenRC stops
 # libvirt-guests too, which would switch off what does not end in time: so stopvm comes first there as well.

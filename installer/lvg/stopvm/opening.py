@@ -67,6 +67,7 @@ class Opening:
     async def batches(self, sessions: Sequence[Session], uris: Iterable[str]) -> AsyncIterator[list[Reached]]:
         """Open all sessions at once; yield those that answer in time together, then each one that is late.
 
+        Nothing is yielded before one of them has answered: a record without its guests would hide that they ran.
         `uris`: what there should be sessions for; without libvirt's module is none.
         """
         if not sessions:
@@ -78,7 +79,8 @@ class Opening:
             while tasks:
                 done = [task for task in tasks if task.done()]
                 tasks = [task for task in tasks if not task.done()]
-                yield [task.result() for task in done]
+                if done:
+                    yield [task.result() for task in done]
                 if tasks:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -25,12 +25,12 @@ def stop(options: argparse.Namespace) -> int:
         rules = policy.by_hand(rules)
     if options.dry_run:
         return _with_loop("dry_run", rules, options, report, notifier)
-    down = not options.now and _host_goes_down(report)
+    down = not options.now and _host_goes_down(report, notifier)
     wanted = options.now or down
     if down:
         _free_the_net(report)
     if not (options.only or options.without) and hostdown.nothing_runs(rules.uris):
-        return _nothing(options, rules, report, down=down) if wanted else 0
+        return _nothing(options, rules, report, notifier if down else None) if wanted else 0
     if not wanted:
         return _with_loop("warn_if_guests_run", rules, options, report, notifier)
     return _with_loop("stop", rules, options, report, notifier)
@@ -98,7 +98,8 @@ def _policy(options: argparse.Namespace, report: Report) -> Policy:
     return replace(rules, uris=tuple(options.uri)) if options.uri else rules
 
 
-def _host_goes_down(report: Report) -> bool:
+def _host_goes_down(report: Report, notifier: Notifier) -> bool:
+    notifier.extend()
     down, said = hostdown.going_down()
     if not down:
         report.say(NOTICE, f"The host is not going down ({said}): guests are left as they are.")
@@ -112,7 +113,8 @@ def _free_the_net(report: Report) -> None:
     stale.move_aside(report)
 
 
-def _nothing(options: argparse.Namespace, rules: Policy, report: Report, *, down: bool) -> int:
+def _nothing(options: argparse.Namespace, rules: Policy, report: Report, notifier: Notifier | None) -> int:
+    """Note a stop without guests. `notifier`: whom to ask for time, if the host goes down."""
     from . import daemon  # noqa: PLC0415
     from .keeper import Keeper, new_record  # noqa: PLC0415
 
@@ -121,8 +123,8 @@ def _nothing(options: argparse.Namespace, rules: Policy, report: Report, *, down
     keeper.finish(decide.exit_code((), unreachable=False))
     keeper.save_now()
     report.info("no guest runs: nothing to do")
-    if down:
-        daemon.end_if_silent(report)
+    if notifier is not None:
+        daemon.end_if_silent(report, notifier)
     return 0
 
 
