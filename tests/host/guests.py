@@ -12,7 +12,6 @@ from typing import Literal
 import ledger
 from machine import Machine
 
-UP_SECONDS = 180  # two lanes of tests share the processors
 IMAGES = "var/lib/libvirt/images"
 WHOLE_IMAGE = b"LibvirtQemudSave"  # a saved guest's file begins with something else until all is written
 XML = """\
@@ -97,7 +96,7 @@ class Serial:
     @property
     def booted(self) -> list[str]:
         """The boot id of every boot, in order."""
-        return re.findall(r"guest: up (\S+)", self.text)
+        return re.findall(r"guest: up (\S+)\s", self.text)
 
     @property
     def alive(self) -> list[str]:
@@ -122,7 +121,7 @@ class Serial:
     @property
     def ended(self) -> list[str]:
         """The boot ids that ended by themselves."""
-        return re.findall(r"guest: ends by itself (\S+)", self.text)
+        return re.findall(r"guest: ends by itself (\S+)\s", self.text)
 
 
 def serial(machine: Machine, name: str, mark: int = 0) -> Serial:
@@ -156,11 +155,17 @@ def start(machine: Machine, *names: str) -> dict[str, str]:
     return {name: wait_alive(machine, name, marks[name]) for name in names}
 
 
-def wait_alive(machine: Machine, name: str, since: int | None = None, seconds: float = UP_SECONDS) -> str:
-    """Wait for a sign of life that is newer than `since` (default: now). Returns the boot id it gives."""
+def wait_alive(machine: Machine, name: str, since: int | None = None) -> str:
+    """Wait for a sign of life that is newer than `since` (default: now), and for the agent. Returns the boot id."""
     since = mark(machine, name) if since is None else since
-    machine.wait_for(lambda: serial(machine, name, since).alive, seconds, f"a sign of life from {name}")
+    machine.wait_for(lambda: serial(machine, name, since).alive, f"a sign of life from {name}")
+    if CHANNEL in (machine.root / "srv" / f"{name}.xml").read_text():
+        machine.wait_for(lambda: agent_connected(machine, name), f"the agent of {name}")
     return serial(machine, name, since).alive[-1]
+
+
+def agent_connected(machine: Machine, name: str) -> bool:
+    return "state='connected'" in machine.run(["virsh", "dumpxml", name]).stdout
 
 
 def running(machine: Machine) -> set[str]:

@@ -31,6 +31,12 @@ def lvg_install(machine: Machine, *args: str, check: bool = True) -> subprocess.
     return machine.run([f"/{TARGET}/bin/lvg-install", *args], check=check)
 
 
+def install_own(machine: Machine, rules: str) -> subprocess.CompletedProcess:
+    """Install a profile of the admin's own, which is graceful with these rules."""
+    (machine.root / "srv/own.toml").write_text(f'extends = "graceful"\n{rules}', encoding="utf-8")
+    return lvg_install(machine, "--profile", "/srv/own.toml")
+
+
 def lvg(machine: Machine, *args: str, check: bool = True) -> subprocess.CompletedProcess:
     return machine.run([f"/{TARGET}/bin/lvg", *args], check=check)
 

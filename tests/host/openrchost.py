@@ -22,7 +22,7 @@ start() {
 }
 stop() {
 	echo "met: $(virsh -q list --name | tr '\\n' ' ')" >>/var/log/net
-	local left=30
+	local left=120
 	while guests=$(virsh -q list --name) && [ -n "$guests" ] && [ $((left -= 1)) -gt 0 ]; do
 		for guest in $guests; do
 			virsh -q shutdown "$guest"

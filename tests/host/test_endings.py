@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guests import Guest, check_disks, define, log_by_virtlogd, mark, serial, start, wait_alive
-from install import last_stop, lvg_install
+from install import install_own, last_stop, lvg_install
 from machine import Machine
 
 # Kills libvirtd when the guest has shut down and libvirtd is about to end its QEMU, and ends that QEMU if libvirtd
@@ -40,14 +40,17 @@ def _pid(machine: Machine, name: str) -> str:
 
 @pytest.mark.fault("libvirtd is killed in the moment in which a guest has shut down")
 def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
-    define(host, Guest("one", disk=True))
+    define(host, Guest("one", disk=True, shutdown=15))
     ids = start(host, "one")
     lvg_install(host, "--profile", "graceful")
     (host.root / "srv/killer.py").write_text(KILLER)
     daemon = host.run("systemctl show -P MainPID libvirtd").stdout.strip()
-    host.run(f"setsid python3 /srv/killer.py {daemon} {_pid(host, 'one')} >/srv/killer.log 2>&1 &")
-    host.wait_for((host.root / "srv/killer.ready").exists, 60, "the killer to listen")
-    host.poweroff()
+    qemu = _pid(host, "one")
+    host.begin_poweroff()
+    host.wait_for(lambda: serial(host, "one").presses, "stopvm to ask the guest")  # it listens, and is told first
+    host.run(f"setsid python3 /srv/killer.py {daemon} {qemu} >/srv/killer.log 2>&1 &")
+    host.wait_for((host.root / "srv/killer.ready").exists, "the killer to listen")
+    host.wait_off()
     assert serial(host, "one").ended == [ids["one"]]
     check_disks(host, "one")
     (guest,) = last_stop(host)["guests"]
@@ -57,12 +60,12 @@ def test_libvirtd_dies_when_the_guest_has_shut_down(host: Machine) -> None:
 
 @pytest.mark.fault("a guest's QEMU is killed when the guest has been asked")
 def test_a_guest_whose_qemu_was_killed_is_lost_and_comes_back(host: Machine) -> None:
-    define(host, Guest("killed", shutdown=5, disk=True), Guest("other", shutdown=3, disk=True))
+    define(host, Guest("killed", shutdown=60, disk=True), Guest("other", shutdown=3, disk=True))
     ids = start(host, "killed", "other")
     lvg_install(host, "--profile", "graceful")
     pid = _pid(host, "killed")
     host.begin_poweroff()
-    host.wait_for(lambda: serial(host, "killed").presses, 60, "stopvm to ask the guest")
+    host.wait_for(lambda: serial(host, "killed").presses, "stopvm to ask the guest")
     host.run(["kill", "-KILL", pid])
     host.wait_off()
     assert serial(host, "other").ended == [ids["other"]]
@@ -79,12 +82,12 @@ def test_a_guest_whose_qemu_was_killed_is_lost_and_comes_back(host: Machine) -> 
 @pytest.mark.fault("the QEMU of the only guest is killed when the guest has been asked")
 def test_the_only_guest_whose_qemu_was_killed_is_lost(host: Machine) -> None:
     # systemd stops libvirtd in the moment it ends, so that libvirt's own word hardly ever comes.
-    define(host, Guest("one", shutdown=5, disk=True))
+    define(host, Guest("one", shutdown=60, disk=True))
     start(host, "one")
     lvg_install(host, "--profile", "graceful")
     pid = _pid(host, "one")
     host.begin_poweroff()
-    host.wait_for(lambda: serial(host, "one").presses, 60, "stopvm to ask the guest")
+    host.wait_for(lambda: serial(host, "one").presses, "stopvm to ask the guest")
     host.run(["kill", "-KILL", pid])
     host.wait_off()
     assert [guest["verdict"] for guest in last_stop(host)["guests"]] == ["lost"]
@@ -100,10 +103,9 @@ def test_a_guest_that_systemd_had_to_kill_did_not_end_cleanly(own_boots: Machine
     log_by_virtlogd(host)
     define(host, Guest("deaf", deaf=True), Guest("other", shutdown=2))
     ids = start(host, "deaf", "other")
-    (host.root / "srv/own.toml").write_text('extends = "graceful"\n[libvirt-guests]\nSHUTDOWN_TIMEOUT = 8\n')
-    lvg_install(host, "--profile", "/srv/own.toml")
+    install_own(host, "[libvirt-guests]\nSHUTDOWN_TIMEOUT = 20\n")
     host.begin_poweroff()
-    host.wait_for(lambda: all(serial(host, name).presses for name in ids), 60, "stopvm to ask the guests")
+    host.wait_for(lambda: all(serial(host, name).presses for name in ids), "stopvm to ask the guests")
     host.run(["kill", "-KILL", host.run("systemctl show -P ControlPID graceful-shutdown").stdout.strip()])
     host.wait_off()
     assert serial(host, "other").ended == [ids["other"]]

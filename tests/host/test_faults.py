@@ -24,11 +24,11 @@ def test_with_stopvm_killed_libvirt_guests_stops_the_rest(host: Machine) -> None
     ids = start(host, "one", "two")
     lvg_install(host, "--profile", "graceful")
     host.begin_poweroff()
-    host.wait_for(lambda: all(serial(host, name).presses == 1 for name in ids), 60, "stopvm to ask the guests")
+    host.wait_for(lambda: all(serial(host, name).presses == 1 for name in ids), "stopvm to ask the guests")
     pid = host.run(["systemctl", "show", "-P", "ControlPID", UNIT]).stdout.strip()
     assert pid != "0"
     host.run(["kill", "-KILL", pid])
-    host.wait_off(60)
+    host.wait_off()
     for name, boot_id in ids.items():
         assert serial(host, name).presses == 2
         assert _ended_by_itself(host, name, boot_id)
@@ -47,7 +47,7 @@ def test_power_off_during_a_restore_and_after_a_failed_one(host: Machine) -> Non
     check_disks(host, *ids)
 
     host.boot()
-    host.wait_for(lambda: running(host), 60, "the restore to start its first guest")
+    host.wait_for(lambda: running(host), "the restore to start its first guest")
     (first,) = running(host)
     first_id = wait_alive(host, first)
     assert host.run(["systemctl", "is-active", "graceful-restore"]).stdout.strip() == "active"

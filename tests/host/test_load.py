@@ -10,7 +10,7 @@ from machine import Machine
 
 GUESTS = [Guest(f"g{number:02}", shutdown=1 + number % 4, disk=True) for number in range(30)]
 AT_ONCE = 6  # started together, which is what the processors are busy with
-OFF_WITHIN = 300
+OFF_WITHIN = 600
 
 
 @pytest.mark.fault("30 guests on 2 processors")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -39,23 +38,25 @@ before_stop = [["/bin/touch", "/marks/$(id)"], ["sh", "-c", "echo said inside; e
 match = "slowhook"
 before_stop = [["/bin/touch", "/marks/first"], ["sleep", "600"]]
 before_stop_host = [["sleep", "600"]]
-hook_timeout = 3
+hook_timeout = 8
 
 [[guest]]
 match = "doomed*"
-timeout = 6
+timeout = 15
 on_timeout = ["destroy"]
 """
-# What the host's command finds: the guest, its own arguments, and how often the guest's button was pressed by then.
+# What the host's command finds: the guest, its own arguments, how often the guest's button was pressed by then, and
+# who was down.
 NOTE = """\
 #!/bin/sh
+grep -l 'guest: ends by itself' /var/log/guests/*.log >"/srv/down/$LVG_GUEST_NAME"
 presses=$(grep -c 'guest: press' "/var/log/guests/$LVG_GUEST_NAME.log")
 echo "$LVG_GUEST_UUID $* $presses" >>"/srv/notes/$LVG_GUEST_NAME"
 """
 WAVES = (
     Guest("other"),
-    Guest("web1", shutdown=3, agent=True),
-    Guest("web2", shutdown=4),
+    Guest("web1", shutdown=6, agent=True),
+    Guest("web2", shutdown=7),
     Guest("db", shutdown=2),
     Guest("nas", shutdown=2),
 )
@@ -77,7 +78,6 @@ AGENTS = "guest agents are frozen, hang or refuse"
 HOOKS = "commands before the stop hang, in the guest and on the host"
 DOOMED = "a deaf guest whose policy says destroy"
 CLEAN = [guest.name for guest in (*WAVES, *WAYS)] + ["passing"]
-OFF_SECONDS = 150  # the machine may be busy with the guests of another test
 LIBVIRTS_OWN = 60  # seconds that libvirt itself waits for an agent
 
 
@@ -90,7 +90,6 @@ class Cycle:
     uuids: dict[str, str]
     record: dict[str, Any] = field(default_factory=dict)
     journal: str = ""
-    stopvm: str = ""  # the lines of its journal, each with its time in seconds
     serials: dict[str, Serial] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)  # when a guest last wrote to its serial port
 
@@ -102,11 +101,9 @@ class Cycle:
         """True if `later` had all of its own shutdown time when `earlier` was down: it was not asked before."""
         return self.ends[later.name] - self.ends[earlier.name] > later.shutdown - 0.5
 
-    def asked_and_down(self) -> tuple[dict[str, float], dict[str, float]]:
-        """When each guest was asked and when it was down, by stopvm's own account."""
-        said = re.findall(r"^(\d+\.\d+) .*\]: (\S+): clean after (\d+\.\d) s", self.stopvm, re.MULTILINE)
-        down = {name: float(when) for when, name, _ in said}
-        return {name: down[name] - float(took) for _, name, took in said}, down
+    def down_before(self, name: str) -> set[str]:
+        """Who was down when a guest was about to be asked, as the host's command saw it."""
+        return {Path(line).stem for line in (self.machine.root / "srv/down" / name).read_text().splitlines()}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +113,7 @@ def cycle(layers: list[Path]) -> Iterator[Cycle]:
         machine.boot()
         seen = _running(machine)
         _install(machine)
-        machine.poweroff(OFF_SECONDS)
+        machine.poweroff()
         _look(seen)
         check_disks(machine, "frozen", "hangs", "refuses", scenario=AGENTS)
         check_disks(machine, "slowhook", scenario=HOOKS)
@@ -133,15 +130,13 @@ def _running(machine: Machine) -> Cycle:
     machine.run("virsh -q undefine passing && virsh -q create /srv/passing.xml")
     ids["passing"] = wait_alive(machine, "passing", 0)
     machine.run("virsh -q suspend paused")
-    machine.wait_for(lambda: _state(machine, "doomed-crashed") == "crashed", 60, "a crashed guest")
-    for guest in everyone:
-        if guest.agent:
-            machine.wait_for(lambda: "state='connected'" in _xml(machine, guest.name), 60, "a guest agent")  # noqa: B023
+    machine.wait_for(lambda: _state(machine, "doomed-crashed") == "crashed", "a crashed guest")
     return Cycle(machine, ids, {name: machine.run(["virsh", "domuuid", name]).stdout.strip() for name in ids})
 
 
 def _install(machine: Machine) -> None:
-    (machine.root / "srv/notes").mkdir()
+    for folder in ("srv/notes", "srv/down"):
+        (machine.root / folder).mkdir()
     (machine.root / "srv/note").write_text(NOTE)
     (machine.root / "srv/note").chmod(0o755)
     _profile(machine, PROFILE)
@@ -154,10 +149,6 @@ def _profile(machine: Machine, text: str) -> None:
     (folder / "office.toml").write_text(text)
 
 
-def _xml(machine: Machine, name: str) -> str:
-    return machine.run(["virsh", "dumpxml", name]).stdout
-
-
 def _state(machine: Machine, name: str) -> str:
     return machine.run(["virsh", "domstate", name]).stdout.strip()
 
@@ -166,7 +157,6 @@ def _look(seen: Cycle) -> None:
     (record,) = (seen.machine.root / "var/lib/lvg/history").glob("*.json")
     seen.record = json.loads(record.read_text())
     seen.journal = seen.machine.journal("-u", "graceful-shutdown")
-    seen.stopvm = seen.machine.journal("-u", "graceful-shutdown", "-o", "short-unix")
     seen.serials = {name: serial(seen.machine, name) for name in seen.ids}
     logs = seen.machine.root / "var/log/guests"
     seen.ends = {name: (logs / f"{name}.log").stat().st_mtime for name in seen.ids}
@@ -179,16 +169,14 @@ def test_it_ends_by_itself(cycle: Cycle, name: str) -> None:
 
 
 def test_what_others_need_is_asked_when_they_are_down(cycle: Cycle) -> None:
-    other, web1, web2, db, nas = WAVES
+    _, web1, web2, db, nas = WAVES
     assert cycle.asked_after(db, web1)
     assert cycle.asked_after(db, web2)
     assert cycle.asked_after(nas, db)
-    asked, down = cycle.asked_and_down()
-    rounding = 0.2
-    assert asked["db"] > max(down["web1"], down["web2"]) - rounding
-    assert asked["nas"] > down["db"] - rounding
-    at_once = [guest.name for guest in (other, web1, web2)]
-    assert max(asked[name] for name in at_once) < min(down[name] for name in at_once), "these wait for nobody"
+    assert {"web1", "web2"} <= cycle.down_before("db")
+    assert "db" in cycle.down_before("nas")
+    assert "web1" not in cycle.down_before("web2"), "these two wait for nobody"
+    assert "web2" not in cycle.down_before("web1")
 
 
 def test_a_guest_that_misses_a_press_gets_another(cycle: Cycle) -> None:
@@ -199,14 +187,15 @@ def test_a_guest_that_misses_a_press_gets_another(cycle: Cycle) -> None:
 def test_a_frozen_agent_costs_seconds(cycle: Cycle) -> None:
     assert cycle.serials["frozen"].agent_asked == 0
     assert cycle.guest("frozen")["method"] == "acpi"
-    assert 4 < cycle.guest("frozen")["seconds"] < LIBVIRTS_OWN / 2, "its agent was pinged, and not waited for"
+    assert 4 < cycle.guest("frozen")["seconds"] < LIBVIRTS_OWN, "its agent was pinged, and not waited for"
 
 
 @pytest.mark.fault(AGENTS)
 def test_an_agent_that_takes_the_order_and_hangs_costs_seconds(cycle: Cycle) -> None:
     assert cycle.serials["hangs"].agent_asked == 1
     assert cycle.guest("hangs")["method"] == "acpi"
-    assert cycle.guest("hangs")["seconds"] < LIBVIRTS_OWN
+    assert cycle.guest("hangs")["seconds"] < 2 * LIBVIRTS_OWN
+    assert "hangs: agent: no answer within 25 s" in cycle.journal
 
 
 def test_an_agent_that_refuses_is_passed_over(cycle: Cycle) -> None:
@@ -230,9 +219,9 @@ def test_commands_in_the_guest_come_before_the_request(cycle: Cycle) -> None:
 
 @pytest.mark.fault(HOOKS)
 def test_commands_that_hang_are_bounded(cycle: Cycle) -> None:
-    assert "slowhook: before_stop: sleep: not done after 3 s" in cycle.journal
-    assert "slowhook: before_stop_host: sleep: not done after 3 s, killed" in cycle.journal
-    assert 6 < cycle.guest("slowhook")["seconds"] < LIBVIRTS_OWN
+    assert "slowhook: before_stop: sleep: not done after 8 s" in cycle.journal
+    assert "slowhook: before_stop_host: sleep: not done after 8 s, killed" in cycle.journal
+    assert 16 < cycle.guest("slowhook")["seconds"] < 2 * LIBVIRTS_OWN
 
 
 def test_a_command_of_the_host_runs_for_every_guest_before_it_is_asked(cycle: Cycle) -> None:
@@ -247,9 +236,10 @@ def test_who_cannot_or_will_not_end_is_destroyed_if_the_policy_says_so(cycle: Cy
         assert cycle.guest(name)["verdict"] == "destroyed"
         assert not cycle.serials[name].ended
     assert cycle.serials["doomed-deaf"].presses >= 1
-    assert cycle.guest("doomed-deaf")["seconds"] >= 6, "at its deadline"
+    assert cycle.guest("doomed-deaf")["seconds"] >= 15, "at its deadline"
     assert cycle.guest("doomed-crashed")["state"] == "crashed"
-    assert cycle.guest("doomed-crashed")["seconds"] < 6, "at once"
+    assert "doomed-deaf: did not end in 15 s" in cycle.journal
+    assert "doomed-crashed: did not end" not in cycle.journal, "nobody waits for that one"
     assert cycle.record["exit_code"] == 1
 
 
@@ -257,7 +247,7 @@ def test_a_paused_guest_is_saved_and_comes_back_paused(cycle: Cycle) -> None:
     assert (cycle.guest("paused")["verdict"], cycle.guest("paused")["state"]) == ("saved", "paused")
     assert cycle.serials["paused"].presses == 0
     machine = cycle.machine
-    machine.wait_for(lambda: _state(machine, "paused") == "paused", 60, "the paused guest")
+    machine.wait_for(lambda: _state(machine, "paused") == "paused", "the paused guest")
     since = mark(machine, "paused")
     machine.run("virsh -q resume paused")
     assert wait_alive(machine, "paused", since) == cycle.ids["paused"], "it is the same running guest"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from guests import Guest, check_disks, define, log_by_virtlogd, mark, running, saved, serial, start, wait_alive
-from install import last_stop, lvg_install
+from install import install_own, last_stop
 from machine import Machine
 
 UNIT = "graceful-shutdown.service"
-GUESTS = (Guest("one", disk=True), Guest("two", disk=True, shutdown=4))
+GUESTS = (Guest("one", disk=True), Guest("two", disk=True, shutdown=16))
 # The installed stopvm, which kills itself when it comes to the phase that /srv/phase names.
 DYING = """\
 #!/usr/bin/python3
@@ -91,7 +91,7 @@ def test_killed_before_its_record_libvirts_logs_tell_who_ran(own_boots: Machine)
     (host.root / "srv/phase").write_text("none")
     host.poweroff()
     host.boot()
-    host.wait_for(lambda: running(host) == set(ids), 60, "the restore from a record of stopvm's own")
+    host.wait_for(lambda: running(host) == set(ids), "the restore from a record of stopvm's own")
     assert len(_records(host)) == 3, "a shutdown on record is noted once"
 
 
@@ -113,20 +113,20 @@ def test_killed_later_the_guests_end_well_and_come_back(own_boots: Machine) -> N
         check_disks(host, *ids, scenario=scenario)
         ids = _all_back(host, ids)
 
-    _profile(host, SAVES)
+    install_own(host, SAVES)
     _die(host, "saving")
     assert serial(host, "one").ended[-1] == ids["one"]
     check_disks(host, "one", forced=["two"], scenario=SAVING)
     back = _all_back(host, ids, two="saved")
     assert back["two"] == ids["two"], "it was saved whole, so it is the same running guest"
 
-    _profile(host, HOOK)
+    install_own(host, HOOK)
     _die(host, "hook")
     _net_did_it(host, back)
     check_disks(host, *back, scenario=HOOKED)
     ids = _all_back(host, back)
 
-    _profile(host, "")
+    install_own(host, "")
     _die(host, "done")
     assert all(serial(host, name).ended[-1] == boot_id for name, boot_id in ids.items())
     check_disks(host, *ids, scenario=DONE)
@@ -143,13 +143,8 @@ def _running(host: Machine) -> dict[str, str]:
     drop_in.write_text(INSTEAD)
     define(host, *GUESTS)
     ids = start(host, *(guest.name for guest in GUESTS))
-    _profile(host, "")
+    install_own(host, "")
     return ids
-
-
-def _profile(host: Machine, rules: str) -> None:
-    (host.root / "srv/own.toml").write_text(f'extends = "graceful"\n{rules}')
-    lvg_install(host, "--profile", "/srv/own.toml")
 
 
 def _die(host: Machine, phase: str) -> None:
@@ -170,7 +165,7 @@ def _all_back(host: Machine, ids: dict[str, str], **verdicts: str) -> dict[str, 
     host.boot()
     back = {name: wait_alive(host, name, since) for name, since in marks.items()}
     assert running(host) == set(ids)
-    assert saved(host) == set()
+    host.wait_for(lambda: saved(host) == set(), "the images to be gone")
     said = {guest["name"]: guest["verdict"] for guest in last_stop(host)["guests"]}
     assert said == {name: verdicts.get(name, "clean") for name in ids}
     assert not re.search("lost power", host.journal("-u", "graceful-restore"))

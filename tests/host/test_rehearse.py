@@ -10,12 +10,11 @@ import subprocess
 import time
 from contextlib import suppress
 
-from guests import UP_SECONDS, Guest, define, mark, running, serial, start, wait_alive
-from install import TARGET, last_stop, lvg, lvg_install
-from machine import INSIDE, Machine
+from guests import Guest, define, mark, running, serial, start, wait_alive
+from install import TARGET, install_own, last_stop, lvg, lvg_install
+from machine import INSIDE, PATIENCE, Machine
 
 PROFILE = """\
-extends = "graceful"
 [stopvm]
 timeout = 60
 [[guest]]
@@ -35,7 +34,7 @@ action = "save"
 """
 TEMPERS = (
     Guest("deaf", deaf=True),
-    Guest("late", shutdown=12),
+    Guest("late", shutdown=15),
     Guest("kept", deaf=True),
 )
 REHEARSE = f"/{TARGET}/bin/lvg rehearse"
@@ -45,8 +44,7 @@ def test_the_named_guests_go_down_in_order_and_come_back_and_nobody_else_does(ho
     define(host, Guest("db"), Guest("web"), Guest("apart"), Guest("byhand"), *TEMPERS)
     ids = start(host, "db", "web", "apart", "byhand", *(guest.name for guest in TEMPERS))
     on = set(ids) - {"byhand"}
-    (host.root / "srv/own.toml").write_text(PROFILE)
-    lvg_install(host, "--profile", "/srv/own.toml")
+    install_own(host, PROFILE)
     host.run("stopvm stop --now --only byhand")
 
     refused = lvg(host, "rehearse", "--yes", "db", check=False)
@@ -88,11 +86,11 @@ def test_the_named_guests_go_down_in_order_and_come_back_and_nobody_else_does(ho
     host.reboot()
     for name in set(ids) - {"kept"}:
         _new_boot(host, name, marks[name])
-    host.wait_for(lambda: running(host) == set(ids), 60, "the one that was stopped by hand to be back, like all others")
+    host.wait_for(lambda: running(host) == set(ids), "the one that was stopped by hand to be back, like all others")
 
 
 def test_ctrl_c_and_a_power_cut_in_the_middle(host: Machine) -> None:
-    define(host, Guest("slow", shutdown=6), Guest("apart"))
+    define(host, Guest("slow", shutdown=12), Guest("apart"))
     ids = start(host, "slow", "apart")
     lvg_install(host, "--profile", "graceful")
 
@@ -113,7 +111,7 @@ def test_ctrl_c_and_a_power_cut_in_the_middle(host: Machine) -> None:
     # The terminal is closed and lvg killed: the guest is started again all the same.
     since = mark(host, "slow")
     host.run(f"{REHEARSE} --yes slow >/srv/said 2>&1 & echo $! >/srv/pid")
-    host.wait_for(lambda: serial(host, "slow", since).presses, 120, "the guest to be asked")
+    host.wait_for(lambda: serial(host, "slow", since).presses, "the guest to be asked")
     host.run("kill -KILL $(cat /srv/pid)")
     _new_boot(host, "slow", since)
 
@@ -121,10 +119,10 @@ def test_ctrl_c_and_a_power_cut_in_the_middle(host: Machine) -> None:
     # comes about.
     since = mark(host, "slow")
     host.run(f"{REHEARSE} --yes slow >/srv/said 2>&1 & echo $! >/srv/pid")
-    host.wait_for(lambda: serial(host, "slow", since).presses, 120, "the guest to be asked")
+    host.wait_for(lambda: serial(host, "slow", since).presses, "the guest to be asked")
     host.run("kill -KILL $(pgrep -P $(cat /srv/pid)) $(cat /srv/pid)")
-    host.wait_for(lambda: running(host) == {"apart"}, 120, "the guest to be off")
-    host.wait_for(lambda: last_stop(host)["ended"], 60, "the record to be written")
+    host.wait_for(lambda: running(host) == {"apart"}, "the guest to be off")
+    host.wait_for(lambda: last_stop(host)["ended"], "the record to be written")
     host.cut_power()
     marks = {name: mark(host, name) for name in ids}
     host.boot()
@@ -135,11 +133,13 @@ def test_ctrl_c_and_a_power_cut_in_the_middle(host: Machine) -> None:
 
 def _new_boot(machine: Machine, name: str, since: int) -> str:
     """Wait until a guest has booted since a mark. Returns the id of that boot."""
-    machine.wait_for(lambda: serial(machine, name, since).booted, UP_SECONDS, f"{name} to be up again")
+    machine.wait_for(lambda: serial(machine, name, since).booted, f"{name} to be up again")
     return serial(machine, name, since).booted[-1]
 
 
-def on_terminal(machine: Machine, command: str, talk: list[tuple[str, str]], seconds: float = 180) -> tuple[int, str]:
+def on_terminal(
+    machine: Machine, command: str, talk: list[tuple[str, str]], seconds: float = PATIENCE
+) -> tuple[int, str]:
     """Run a command inside on a terminal; type each answer when its text has shown up. Returns exit code and output."""
     terminal, inner = pty.openpty()
     signals = ["env", "--default-signal=INT"]  # what runs the tests in the background may have it ignored

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from guests import Guest, check_disks, define, mark, serial, start, wait_alive
-from install import assert_sandboxed, copy_checkout, last_stop, lvg_install
+from install import assert_sandboxed, copy_checkout, install_own, last_stop
 from machine import Machine
 
 UNIT = "graceful-shutdown"
@@ -15,20 +15,21 @@ GONE, DIES = "libvirtd is killed before the stop", "libvirtd is killed while gue
 SILENT, FALLS_SILENT = "libvirtd is stopped (SIGSTOP) before the stop", "libvirtd is stopped while guests go down"
 SOCKETS = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
 PROFILE = """
-extends = "graceful"
-
 [stopvm]
-resend = 6
+resend = 20
 
 [[guest]]
 match = "slow"
 needs = ["nas"]
+
+[[guest]]
+match = "nas"
+resend = 0
 """
 
 
 def _install(machine: Machine) -> None:
-    (machine.root / "srv/rescue.toml").write_text(PROFILE)
-    lvg_install(machine, "--profile", "/srv/rescue.toml")
+    install_own(machine, PROFILE)
     assert_sandboxed(machine)  # and all that follows works so
 
 
@@ -57,7 +58,7 @@ def _begin_a_save(machine: Machine, name: str) -> None:
     machine.run("mkfifo /srv/pipe; setsid sh -c 'exec sleep 600 </srv/pipe' >/dev/null 2>&1 &")
     machine.run(f"setsid virsh save {name} /srv/pipe >/dev/null 2>&1 &")
     state = ["virsh", "domstate", name]
-    machine.wait_for(lambda: machine.run(state).stdout.strip() == "paused", 60, "the save to begin")
+    machine.wait_for(lambda: machine.run(state).stdout.strip() == "paused", "the save to begin")
 
 
 @pytest.mark.fault(GONE)
@@ -69,7 +70,7 @@ def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine
     copy_checkout(bare.root)
     bare.boot()
     guests = [Guest("plain"), Guest("second", presses=2), Guest("agent", agent=True, deaf=True), Guest("paused")]
-    guests += [Guest("saving"), Guest("again"), Guest("slow", shutdown=6), Guest("nas")]
+    guests += [Guest("saving"), Guest("again"), Guest("slow", shutdown=30), Guest("nas")]
     guests = [replace(guest, disk=True) for guest in guests]
     define(bare, *guests)
     ids = start(bare, *(guest.name for guest in guests))
@@ -89,7 +90,7 @@ def test_libvirtd_is_gone_before_the_stop_and_dies_during_the_next(bare: Machine
     back = {name: wait_alive(bare, name, since) for name, since in marks.items()}
     daemon = _daemon(bare)
     bare.begin_poweroff()
-    bare.wait_for(lambda: serial(bare, "slow", marks["slow"]).presses, 60, "stopvm to ask the guests")
+    bare.wait_for(lambda: serial(bare, "slow", marks["slow"]).presses, "stopvm to ask the guests")
     bare.run(["kill", "-KILL", daemon])
     bare.wait_off()
     _ended(bare, back, DIES)
@@ -106,7 +107,7 @@ def test_a_libvirtd_that_hangs_is_killed_and_its_guests_end_cleanly(host: Machin
     ids = start(host, *(guest.name for guest in guests))
     _install(host)
     host.run(["kill", "-STOP", _daemon(host)])
-    host.poweroff(seconds=150)
+    host.poweroff()
     _ended(host, ids, SILENT)
     assert set(_by(host).values()) == {"qmp"}
     assert "is killed" in host.journal("-u", UNIT, "-p", "err")
@@ -116,9 +117,9 @@ def test_a_libvirtd_that_hangs_is_killed_and_its_guests_end_cleanly(host: Machin
     back = {name: wait_alive(host, name, since) for name, since in marks.items()}
     daemon = _daemon(host)
     host.begin_poweroff()
-    host.wait_for(lambda: serial(host, "second", marks["second"]).presses, 60, "stopvm to ask the guests")
+    host.wait_for(lambda: serial(host, "second", marks["second"]).presses, "stopvm to ask the guests")
     host.run(["kill", "-STOP", daemon])
-    host.wait_off(150)
+    host.wait_off()
     _ended(host, back, FALLS_SILENT)
     by = _by(host)
     assert (by["second"], by["third"]) == ("qmp", "qmp")
@@ -127,7 +128,7 @@ def test_a_libvirtd_that_hangs_is_killed_and_its_guests_end_cleanly(host: Machin
 def test_a_libvirtd_that_hangs_holds_up_no_host_without_guests(host: Machine) -> None:
     _install(host)
     host.run(["kill", "-STOP", _daemon(host)])
-    host.poweroff(seconds=60)
+    host.poweroff()
     assert "does not answer" in host.journal("-u", UNIT, "-p", "err")
     assert last_stop(host)["guests"] == []
 
@@ -139,14 +140,14 @@ def test_rescue_mode_and_a_soft_reboot(host: Machine, release: str) -> None:
     _install(host)
     if release != "bookworm":  # systemd 254 is the first to have it
         host.run("systemctl soft-reboot --no-block")
-        host.wait_for(lambda: len(serial(host, "second").ended) == 1, 60, "the guests to end")
-        host.wait_for(lambda: host.state() == "running", 60, "the host to be up again")
+        host.wait_for(lambda: len(serial(host, "second").ended) == 1, "the guests to end")
+        host.wait_for(lambda: host.state() in ("running", "degraded"), "the host to be up again")
         _ended(host, ids)
         _by(host)
         host.run("virsh -q start plain; virsh -q start second", check=False)
         ids = {name: wait_alive(host, name) for name in ids}
     host.run("systemctl isolate rescue.target --no-block")
-    host.wait_for(lambda: host.run("systemctl is-active libvirtd", check=False).returncode, 60, "libvirtd to be gone")
+    host.wait_for(lambda: host.run("systemctl is-active libvirtd", check=False).returncode, "libvirtd to be gone")
     for name in ids:
         assert wait_alive(host, name) == ids[name], "guests run on"
     host.poweroff()

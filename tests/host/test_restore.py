@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guests import Guest, check_disks, define, mark, running, saved, serial, start, wait_alive
-from install import lvg, lvg_install
+from install import install_own, lvg, lvg_install
 from machine import Machine
 
 UNIT = "graceful-restore"
@@ -49,7 +49,7 @@ def test_two_reboots_bring_back_exactly_the_guests_that_ran(host: Machine) -> No
     ids = start(host, "plain", "deaf", "still", "off")
     ids["brief"] = wait_alive(host, "brief")
     host.run("virsh -q suspend still; virsh -q managedsave off")
-    lvg_install(host, "--profile", "graceful", "--set", "timeout=8")
+    install_own(host, '[[guest]]\nmatch = "deaf"\ntimeout = 8\n')
 
     for _ in range(2):
         host.poweroff()
@@ -59,9 +59,11 @@ def test_two_reboots_bring_back_exactly_the_guests_that_ran(host: Machine) -> No
         assert back["plain"] != ids["plain"], "it was shut down, so this is another boot of it"
         assert back["deaf"] == ids["deaf"], "it was saved, so it is the same running guest"
         ids["plain"] = back["plain"]
-        host.wait_for(lambda: _state(host, "still") == "paused", 60, "the paused guest to be back")
+        host.wait_for(lambda: _state(host, "still") == "paused", "the paused guest to be back")
         assert running(host) == {"plain", "deaf"}
-        assert saved(host) == {"off"}, "what an admin saved stays off, and saved"
+        host.wait_for(
+            lambda: saved(host) == {"off"}, "nobody to be saved but the one that an admin saved, and that is off"
+        )
         assert _lost_power(host) == set()
 
     told = [guest for record in _records(host) for guest in record["guests"] if guest["name"] == "brief"]
@@ -75,7 +77,7 @@ def test_two_reboots_bring_back_exactly_the_guests_that_ran(host: Machine) -> No
 
 def test_stopped_by_hand_then_power_cuts(own_boots: Machine) -> None:
     host = own_boots
-    define(host, Guest("byhand"), Guest("quick"), Guest("slow", shutdown=8))
+    define(host, Guest("byhand"), Guest("quick"), Guest("slow", shutdown=20))
     ids = start(host, "byhand", "quick", "slow")
     lvg_install(host, "--profile", "graceful")
     host.run("stopvm stop --now")
@@ -89,7 +91,7 @@ def test_stopped_by_hand_then_power_cuts(own_boots: Machine) -> None:
 
     # The plug is pulled while guests run. One of them crashed before that, which is another thing.
     host.run("kill -KILL $(cat /run/libvirt/qemu/quick.pid)")
-    host.wait_for(lambda: _state(host, "quick") == "shut off", 60, "libvirt to see the crash")
+    host.wait_for(lambda: _state(host, "quick") == "shut off", "libvirt to see the crash")
     host.cut_power()
     assert running(_on(host, "byhand", "slow")) == {"byhand", "slow"}
     assert _lost_power(host) == {"byhand", "slow"}
@@ -101,8 +103,8 @@ def test_stopped_by_hand_then_power_cuts(own_boots: Machine) -> None:
     # And in the middle of a stop.
     ids = start(host, "quick")
     host.begin_poweroff()
-    host.wait_for(lambda: _ended(host, ids), 60, "the quick guest to end")
-    host.wait_for(lambda: any(guest["verdict"] for guest in _records(host)[-1]["guests"]), 60, "its verdict on disk")
+    host.wait_for(lambda: _ended(host, ids), "the quick guest to end")
+    host.wait_for(lambda: any(guest["verdict"] for guest in _records(host)[-1]["guests"]), "its verdict on disk")
     host.cut_power()
     assert running(_on(host, "byhand", "quick", "slow")) == {"byhand", "quick", "slow"}
     assert _lost_power(host) >= {"slow"}
@@ -139,9 +141,6 @@ def test_the_first_power_cut_after_the_install_and_none_after_it(own_boots: Mach
 
 
 PROFILE = """\
-extends = "graceful"
-[stopvm]
-timeout = 20
 [[guest]]
 match = "database"
 wait_for = "agent"
@@ -165,8 +164,7 @@ def test_what_others_need_is_up_first_and_a_stale_list_disarms_no_net(host: Mach
     # Names sort against the order of their needs.
     define(host, Guest("database", agent=True), Guest("website"), Guest("mute"), Guest("net"), Guest("apart"))
     ids = start(host, "database", "website", "mute", "net", "apart")
-    (host.root / "srv/own.toml").write_text(PROFILE)
-    lvg_install(host, "--profile", "/srv/own.toml")
+    install_own(host, PROFILE)
     uuid = host.run("virsh -q domuuid net").stdout.strip()
     (host.root / "srv/list").write_text(f"default {uuid}\n")
     drop_in = host.root / "etc/systemd/system/libvirt-guests.service.d/99-late.conf"
@@ -176,17 +174,17 @@ def test_what_others_need_is_up_first_and_a_stale_list_disarms_no_net(host: Mach
 
     marks = {name: mark(host, name) for name in ids}
     host.boot()
-    host.wait_for(lambda: "website" in running(host), 60, "the guest that needs others to be started")
+    host.wait_for(lambda: "website" in running(host), "the guest that needs others to be started")
     assert serial(host, "database", marks["database"]).booted, "what it needs was up before it was started"
     ids = {name: wait_alive(host, name, marks[name]) for name in ids}
     began = {name: _began(host, name) for name in ids}
     assert max(began, key=lambda name: began[name]) == "website", "nobody else waited for the agent"
+    host.wait_for(lambda: "was stale" in host.journal("-u", UNIT), "the list to be moved aside")
     said = host.journal("-u", UNIT)
     assert "mute: wait_for = agent, but it has no channel for a guest agent" in said
     assert "database: its agent" not in said
 
     assert not (host.root / LIST).exists()
-    assert "was stale" in said
     assert [path.read_text() for path in host.root.glob(f"{LIST}.lvg-*")] == [f"default {uuid}\n"]
     host.run(["sh", "-c", f"echo 'default {uuid}' >/{LIST}"])  # and again, after the restore
     host.poweroff()

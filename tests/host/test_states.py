@@ -7,19 +7,25 @@ import re
 import pytest
 
 from guests import Guest, check_disks, define, mark, serial, start, wait_alive
-from install import last_stop, lvg_install
+from install import install_own, last_stop, lvg_install
 from machine import Machine
 
-# Whoever reads the dump is slow, so that it is still at work when the guests are stopped.
-SLOWLY = "exec 3</srv/dump.fifo; sleep {seconds}; cat <&3 >/dev/null"
+# Whoever reads the dump waits for stopvm, so that it is still at work when the guests are stopped.
+UNTIL_STOPVM = 'until pgrep -f "[s]topvm stop"; do sleep 0.2; done; sleep 15'
+SLOWLY = f"exec 3</srv/dump.fifo; {UNTIL_STOPVM}; cat <&3 >/dev/null"
 # libvirt opens the file a second time when all is in it, to note that it is whole.
-SLOW_SNAPSHOT = "exec 3</srv/memory.fifo; sleep 10; cat <&3 >/dev/null; exec 3<&-; cat /srv/memory.fifo >/dev/null"
+SLOW_SNAPSHOT = (
+    f"exec 3</srv/memory.fifo; {UNTIL_STOPVM}; cat <&3 >/dev/null; exec 3<&-; cat /srv/memory.fifo >/dev/null"
+)
 MEMORY = "file=/srv/memory.fifo,snapshot=external"
 SLEEPS = "<pm><suspend-to-mem enabled='yes'/></pm>"
 NOT_STOPPED = "systemd-run --quiet --property=DefaultDependencies=no"
 PULL = """\
 <domainbackup mode='pull'><server transport='unix' socket='/var/lib/libvirt/qemu/{name}.nbd'/></domainbackup>
 """
+RULES = "".join(
+    f'[[guest]]\nmatch = "{name}"\ntimeout = 20\non_timeout = ["save", "destroy"]\n' for name in ("deaf", "big")
+)
 SAVES = "/var/lib/libvirt/qemu/save"
 
 
@@ -30,6 +36,12 @@ def _define_with(machine: Machine, guest: Guest, element: str, instead: str) -> 
     machine.run(f"virsh -q undefine {guest.name} && virsh -q define /srv/{guest.name}.xml")
 
 
+def _fallen_asleep(machine: Machine, name: str) -> bool:
+    """Ask a guest to sleep. Its answer says little: it comes late, or only when the guest is awake again."""
+    machine.run(["virsh", "dompmsuspend", name, "mem"], check=False)
+    return machine.run(["virsh", "domstate", name]).stdout.strip() == "pmsuspended"
+
+
 def _copy_slowly(machine: Machine, name: str) -> None:
     """A block job that takes minutes, as a copy to a slow disk does."""
     target = f"/var/lib/libvirt/images/{name}.copy"
@@ -37,16 +49,16 @@ def _copy_slowly(machine: Machine, name: str) -> None:
     assert "Bandwidth limit" in machine.run(f"virsh blockjob {name} vda").stdout
 
 
-def _dump_slowly(machine: Machine, name: str, seconds: int) -> None:
-    machine.run(f"mkfifo /srv/dump.fifo && {NOT_STOPPED} sh -c '{SLOWLY.format(seconds=seconds)}'")
+def _dump_slowly(machine: Machine, name: str) -> None:
+    machine.run(f"mkfifo /srv/dump.fifo && {NOT_STOPPED} sh -c '{SLOWLY}'")
     machine.run(f"{NOT_STOPPED} virsh dump --memory-only {name} /srv/dump.fifo")
-    machine.wait_for(lambda: "Dump" in machine.run(f"virsh domjobinfo {name}").stdout, 60, "the dump to begin")
+    machine.wait_for(lambda: "Dump" in machine.run(f"virsh domjobinfo {name}").stdout, "the dump to begin")
 
 
 def _snapshot_slowly(machine: Machine, name: str) -> None:
     machine.run(f"mkfifo /srv/memory.fifo && {NOT_STOPPED} sh -c '{SLOW_SNAPSHOT}'")
     machine.run(f"{NOT_STOPPED} virsh snapshot-create-as {name} one --live --memspec {MEMORY} --reuse-external")
-    machine.wait_for(lambda: "Snapshot" in machine.run(f"virsh domjobinfo {name}").stdout, 60, "the snapshot to begin")
+    machine.wait_for(lambda: "Snapshot" in machine.run(f"virsh domjobinfo {name}").stdout, "the snapshot to begin")
 
 
 @pytest.mark.fault("a guest is asleep, another one is in the middle of a snapshot")
@@ -56,9 +68,7 @@ def test_guests_asleep_or_in_the_middle_of_a_snapshot(host: Machine) -> None:
     define(host, Guest("shot"))
     ids = start(host, "sleepy", "shot")
     lvg_install(host, "--profile", "graceful", "--set", "resend=5")
-    host.wait_for(lambda: not host.run("virsh dompmsuspend sleepy mem", check=False).returncode, 60, "its agent")
-    state = ["virsh", "domstate", "sleepy"]
-    host.wait_for(lambda: host.run(state).stdout.strip() == "pmsuspended", 60, "it to fall asleep")
+    host.wait_for(lambda: _fallen_asleep(host, "sleepy"), "it to fall asleep")
     refused = host.run("virsh set-lifecycle-action shot poweroff preserve --live", check=False)
     assert "doesn't support the 'preserve' action" in refused.stderr, "so no guest of QEMU's can have it"
     _snapshot_slowly(host, "shot")
@@ -79,14 +89,14 @@ def test_guests_that_are_held_or_would_start_again(host: Machine) -> None:
     define(host, Guest("big", deaf=True, memory=400, disk=True))
     _define_with(host, Guest("again"), "<on_poweroff>restart<", instead="<on_poweroff>destroy<")
     ids = start(host, *plain, "deaf", "again", "big")
-    lvg_install(host, "--profile", "graceful", "--set", "timeout=20", "--set", "on_timeout=[save, destroy]")
+    install_own(host, RULES)
     host.run(f"mount -t tmpfs -o size=170m,mode=755 lvg-test {SAVES}")
     for name in ("copied", "deaf"):
         _copy_slowly(host, name)
     (host.root / "srv/backup.xml").write_text(PULL.format(name="backup"))
     host.run("virsh -q backup-begin backup /srv/backup.xml")
     assert "Backup" in host.run("virsh domjobinfo backup").stdout
-    _dump_slowly(host, "dumped", seconds=10)
+    _dump_slowly(host, "dumped")
 
     host.poweroff()
     record = last_stop(host)
