@@ -13,11 +13,12 @@ UNITS = "etc/systemd/system"
 MACHINED_BUS = "usr/share/dbus-1/system-services/org.freedesktop.machine1.service"
 SOCKETS = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
 AUTO = '\nauto_shutdown_try_shutdown = "all"\n'
-# A scope as libvirt makes it, but for its ordering, and the process of a guest in it.
+# A scope as libvirt makes it, but for its ordering; and one that libvirt has no part in.
+UNORDERED, FOREIGN = r"machine-qemu\x2d9\x2done.scope", "session-9.scope"
 INTO_OTHER_SCOPE = """
-systemd-run --quiet --scope --slice=machine.slice --unit='machine-qemu\\x2d9\\x2done' sleep 600 >/dev/null 2>&1 &
-until systemctl --quiet is-active 'machine-qemu\\x2d9\\x2done.scope'; do sleep 0.1; done
-for folder in $(find /sys/fs/cgroup -name 'machine-qemu*x2d9*one.scope'); do
+systemd-run --quiet --scope --slice=machine.slice --unit='{scope}' sleep 600 >/dev/null 2>&1 &
+until systemctl --quiet is-active '{scope}'; do sleep 0.1; done
+find /sys/fs/cgroup -name '{pattern}' | while read -r folder; do
 	cat /run/libvirt/qemu/one.pid >"$folder/cgroup.procs"
 done
 """
@@ -78,11 +79,12 @@ def _auto_shutdown(host: Machine, release: str) -> None:
 
 
 def _a_scope_that_does_not_wait(host: Machine) -> None:
-    host.run(INTO_OTHER_SCOPE)
-    found = _found(host)
-    assert {name: finding["severity"] for name, finding in found.items()} == {"C2 one": "failure"}
-    host.run(found["C2 one"]["remedy"])
-    assert _severities(host) == {}
+    for scope, expected in ((UNORDERED, "C2 one"), (FOREIGN, "C1 one")):
+        host.run(INTO_OTHER_SCOPE.format(scope=scope, pattern=scope.replace("\\", "?")))
+        found = _found(host)
+        assert {name: finding["severity"] for name, finding in found.items()} == {expected: "failure"}
+        host.run(found[expected]["remedy"])
+        assert _severities(host) == {}
 
 
 def _an_order_that_waits_for_itself(host: Machine) -> None:

@@ -150,7 +150,6 @@ def test_a_daemon_that_waits_for_the_stop_needs_no_scopes_for_that() -> None:
     found = with_unit(replace(host(), scopes={99: ""}), units.TARGET, After="libvirtd.service virtqemud.service")
     assert severities("C1", found) == []
     assert severities("C1", with_unit(found, "libvirtd.service", ActiveState="inactive")) == [("C1", "warning", "vm")]
-    assert severities("C1", replace(found, scopes={99: "session-4.scope"})) == [("C1", "warning", "vm")]
     assert severities("C1", with_unit(found, units.TARGET, ActiveState="inactive")) == [("C1", "warning", "vm")]
 
 
@@ -173,8 +172,16 @@ def test_a_guest_that_cannot_be_saved_is_stopped_and_started_for_a_scope() -> No
     assert look("C1", found)[0].remedy.startswith("lvg rehearse gpu")
 
 
-def test_a_scope_of_a_login_session_is_none_of_a_guest() -> None:
-    assert severities("C1", replace(host(), scopes={99: "session-4.scope"})) == [("C1", "warning", "vm")]
+def test_a_guest_in_the_scope_of_a_login_session_is_killed_whoever_stops_guests() -> None:
+    found = with_unit(replace(host(), scopes={99: "session-4.scope"}), units.TARGET, After="libvirtd.service")
+    (finding,) = look("C1", found)
+    assert (finding.severity, finding.guest, finding.evidence) == ("failure", "vm", "session-4.scope")
+    assert "before a guest can shut down" in finding.message
+    assert finding.remedy == "virsh managedsave vm && virsh start vm"
+    others = (VM, guest("two", pid=7), guest("bare", pid=8))
+    found = replace(host(), answers=(replace(host().answers[0], guests=others),))
+    found = replace(found, scopes={99: "session-4.scope", 7: "session-5.scope", 8: ""})
+    assert severities("C1", found) == [("C1", "failure", ""), ("C1", "warning", "bare")]
 
 
 def test_guests_of_other_hosts_and_of_users_have_no_scope_here() -> None:

@@ -68,17 +68,32 @@ def _has_scope(facts: HostFacts) -> Iterator[Finding]:
     Unless the daemon waits for virt-guest-shutdown.target, as a drop-in of lvg's has it: then it stops all of them.
     """
     known = [guest for guest in local_guests(facts) if guest.pid in facts.scopes] if facts.units else []
-    without = [guest for guest in known if not facts.scopes[guest.pid].startswith("machine-")]
-    if _daemon_stays(facts):
-        without = [guest for guest in without if facts.scopes[guest.pid]]  # those in a scope of somebody else's
+    yield from _in_foreign_scope(facts, [guest for guest in known if _foreign(facts.scopes[guest.pid])])
+    without = [guest for guest in known if not facts.scopes[guest.pid]]
     names = [guest.name for guest in without]
-    if not names:
+    if not names or _daemon_stays(facts):
         return
     acts = stopvm_acts(facts)
     then = "stopvm can ask QEMU itself, but save nothing" if acts else "libvirt-guests finds none, and power is cut"
     what = f"{subject(names)} no machine scope: when the host goes down, libvirt's daemon stops first; {then}"
     evidence = f"{MACHINED} is {facts.units.get(MACHINED, {}).get('LoadState') or 'not known'}"
     yield Finding("C1", "warning" if acts else "failure", what, _with_scope(facts, without), evidence, the_one(names))
+
+
+def _foreign(scope: str) -> bool:
+    return bool(scope) and not scope.startswith("machine-")
+
+
+def _in_foreign_scope(facts: HostFacts, guests: Sequence[Guest]) -> Iterator[Finding]:
+    """Without machined a guest stays where its daemon was when it started it: in a login session, say (virsystemd.c).
+
+    Such a scope waits for nobody: systemd ends it at once when the host goes down (systemd.scope(5)).
+    """
+    if guests:
+        names, scope = [guest.name for guest in guests], facts.scopes[guests[0].pid]
+        runs = f"{listed(names)} run in scopes" if names[1:] else "it runs in a scope"
+        what = f"{runs} of somebody else's: systemd kills what is in it before a guest can shut down"
+        yield Finding("C1", "failure", what, _with_scope(facts, guests), scope, the_one(names))
 
 
 def _daemon_stays(facts: HostFacts) -> bool:
