@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lvg import bundle, cli, envfile
 from lvg.envfile.sandbox import Sandbox
@@ -33,6 +34,11 @@ STOCK = """\
 #PARALLEL_SHUTDOWN=0
 #SHUTDOWN_TIMEOUT=300
 """
+
+
+# No case has a deadline: on a busy machine any may take long.
+settings.register_profile("lvg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lvg")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

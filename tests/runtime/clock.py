@@ -1,8 +1,12 @@
-"""An event loop that does not wait: where nothing but time can go on, its clock jumps to the next timer."""
+"""An event loop that does not wait: where nothing but time can go on, its clock jumps to the next timer.
+
+Only waiting takes time: while code runs, the clock stands still, however long a busy machine needs for it.
+"""
 
 import asyncio
 import selectors
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,26 +16,30 @@ class _Selector(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.skipped = 0.0  # seconds
-        self._threads = threading.active_count()
+        self.now = time.monotonic()  # seconds; an earlier stop's begin may be told by the monotonic clock
+        self._others = set(threading.enumerate())
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        only_the_loops_own = len(self.get_map()) <= 1 and threading.active_count() <= self._threads
-        if timeout is None or timeout <= 0 or not only_the_loops_own:
+        if timeout is not None and timeout <= 0:
             return super().select(timeout)
-        ready = super().select(0)
-        if not ready:
-            self.skipped += timeout
+        if timeout is not None and len(self.get_map()) <= 1 and self._others.issuperset(threading.enumerate()):
+            ready = super().select(0)
+            self.now += 0.0 if ready else timeout
+            return ready
+        begin = time.monotonic()
+        ready = super().select(timeout)
+        waited = time.monotonic() - begin
+        self.now += waited if timeout is None else min(waited, timeout)
         return ready
 
 
 class _Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        self._skips = _Selector()
-        super().__init__(self._skips)
+        self._waits = _Selector()
+        super().__init__(self._waits)
 
     def time(self) -> float:
-        return super().time() + self._skips.skipped
+        return self._waits.now
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:

@@ -232,7 +232,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Playe
             stop.patience = patience
             return await stop.run()
 
-        code = clock.run(asyncio.wait_for(run(), 20))
+        code = clock.run(asyncio.wait_for(run(), 60))
         newest = sorted(tmp_path.glob("history/*.json"))[-1]
         return Played(code, fake, stream.getvalue(), json.loads(newest.read_text()))
 

@@ -1,6 +1,7 @@
 """A QEMU for tests: a process with a monitor and, if wanted, an agent's channel, on unix sockets.
 
-Run as `fake_qemu.py -uuid UUID BEHAVIOUR STATUS MONITOR [AGENT]`. It writes what it is asked to MONITOR.log.
+Run as `fake_qemu.py -uuid UUID BEHAVIOUR STATUS MONITOR [AGENT]`. It writes what it is asked to MONITOR.log,
+and there that its guest has ended.
 Tests start dozens of it: threads and sockets are imported in a quarter of the time that asyncio takes.
 """
 
@@ -44,6 +45,7 @@ class Qemu:
         self.say({"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 0}})
         if self.behaviour != "tells no end":
             self.say({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-shutdown"}})
+        self.note("ended")
 
     def killed(self, *_: object) -> None:
         self.say({"event": "SHUTDOWN", "data": {"guest": False, "reason": "host-signal"}})

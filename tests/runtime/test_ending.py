@@ -145,7 +145,7 @@ def test_a_guest_that_said_it_is_done_is_clean(play, act, host, qemu):
     ends = gone_with(qemu, lambda session: session.tell("g", "finished"))
     played = play({"g": act()}, PATIENT, root=host, ends=ends)
     assert (played.verdicts, played.code) == ({"g": "clean"}, 0)
-    assert played.record["guests"][0]["seconds"] < 1
+    assert played.record["guests"][0]["seconds"] < 5, "nobody waits for its deadline"
     assert "lost" not in played.said
 
 

@@ -98,7 +98,8 @@ def test_a_paused_guest_is_saved_and_one_that_is_off_is_not_touched(host):
 def test_every_state_that_libvirt_knows_has_its_way(host):
     """Its test driver puts guests into each of them; it cannot wake one that sleeps."""
     states = {"running": 1, "blocked": 2, "paused": 3, "going-down": 4, "off": 5, "crashed": 6, "asleep": 7}
-    done = host.run("stop", "--now", guests=states, rules={"timeout": 1, "on_timeout": ["save", "leave"]})
+    rules = {"timeout": 30, "on_timeout": ["save", "leave"], "guests": [{"match": "going-down", "timeout": 1}]}
+    done = host.run("stop", "--now", guests=states, rules=rules)
     assert done.returncode == 1
     found = {guest["name"]: (guest["state"], guest["verdict"]) for guest in host.record()["guests"]}
     assert found == {

@@ -98,6 +98,7 @@ def test_a_reader_that_is_slow_gets_every_line_whole(tmp_path):
     listener.start()
     with os.fdopen(write, "w") as stream:
         report = Report(stream, prefix=True)
+        report._patience = 60.0
         for number in range(40):
             report.info(f"{number} {'é' * 3000}")
     listener.join(SECONDS)

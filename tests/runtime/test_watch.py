@@ -26,7 +26,7 @@ def qemu(pid_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def end(root, after=None, seconds=5.0):
+def end(root, after=None, seconds=60.0):
     async def run():
         if after:
             asyncio.get_running_loop().call_later(0.1, after)

@@ -33,20 +33,20 @@ def test_a_call_that_hangs_is_given_up():
     begin = time.monotonic()
     with pytest.raises(LvgError, match="libvirt: no answer"):
         hanging.result(0.05)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60
     hold.set()
 
 
 def test_calls_run_at_the_same_time_and_give_what_they_return_or_raise():
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=60)
     tasks = [Task("one", both.wait), Task("two", both.wait)]
-    assert sorted(task.result(5) for task in tasks) == [0, 1]
+    assert sorted(task.result(60) for task in tasks) == [0, 1]
 
     def broken():
         raise LvgError("it is broken", "mend it")
 
     with pytest.raises(LvgError, match="it is broken"):
-        Task("three", broken).result(5)
+        Task("three", broken).result(60)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_upsc_is_asked_for_the_upses_that_power_this_host(tmp_path: Path, monkey
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     files = {"/etc/nut/upsmon.conf": UPSMON}
-    assert ups.read(files) == {"rack@localhost": {"battery.runtime": "1500", "asked": "rack@localhost"}}
+    assert ups.read(files, seconds=30) == {"rack@localhost": {"battery.runtime": "1500", "asked": "rack@localhost"}}
     program.write_text("#!/usr/bin/python3\nimport time\ntime.sleep(60)\nprint('battery.runtime: 1')\n")
     assert ups.read(files, seconds=0.2) == {}, "one that hangs is not waited for"
     assert ups.read({}) == {}

@@ -79,9 +79,9 @@ def test_without_a_way_to_their_agents_guests_are_known() -> None:
 
 def test_one_that_hangs_costs_the_others_nothing(tmp_path: Path, silent: str) -> None:
     begin = time.monotonic()
-    hung, answered, nobody = guests.look([silent, driver(tmp_path, "vm"), "qemu+unix:///system?socket=/nowhere"], 2.0)
+    hung, answered, nobody = guests.look([silent, driver(tmp_path, "vm"), "qemu+unix:///system?socket=/nowhere"], 8.0)
     assert time.monotonic() - begin < GENEROUS
-    assert (hung.error, hung.guests) == ("libvirt did not answer within 2 s", ())
+    assert (hung.error, hung.guests) == ("libvirt did not answer within 8 s", ())
     assert (answered.error, [guest.name for guest in answered.guests]) == ("", ["vm"])
     assert "/nowhere" in nobody.error
 
@@ -108,8 +108,8 @@ def test_a_probe_that_cannot_be_stopped_by_itself_is_killed(tmp_path: Path, monk
         "time.sleep(600)\n"
     )
     monkeypatch.setattr(look, "_PROBE", stuck)
-    (answer,) = guests.look(["test:///default"], 1.5)
-    assert answer.error == "libvirt did not answer within 1.5 s; nothing is known of a"
+    (answer,) = guests.look(["test:///default"], 5.0)
+    assert answer.error == "libvirt did not answer within 5 s; nothing is known of a"
 
 
 def test_a_flood_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
