@@ -34,6 +34,16 @@ def _doctor(machine: Machine) -> dict[str, Any]:
     return document
 
 
+def _doctor_finds(machine: Machine, expected: Mapping[str, str]) -> dict[str, Any]:
+    """The document with these findings about guests. It is asked for again: a busy guest's agent may be silent once."""
+    for _ in range(5):
+        document = _doctor(machine)
+        if _of_guests(document) == expected:
+            break
+    assert _of_guests(document) == expected
+    return document
+
+
 def _of_guests(document: Mapping[str, Any]) -> dict[str, str]:
     """Severities by check and guest, of the checks of guests alone."""
     mine = [finding for finding in document["findings"] if finding["id"].startswith("E")]
@@ -85,27 +95,28 @@ def test_guests_that_would_not_end_cleanly_are_named_and_cured(host: Machine) ->
     (host.root / "srv/backup.xml").write_text(PULL)
     host.run("virsh -q backup-begin held /srv/backup.xml")
     before = running(host)
-    sick = _doctor(host)
-    assert _of_guests(sick) == {
-        "E1 paused": "failure",
-        "E2 again": "failure",
-        "E4 frozen": "warning",
-        "E8 passing": "warning",
-        "E10 held": "warning",
-    }
+    sick = _doctor_finds(
+        host,
+        {
+            "E1 paused": "failure",
+            "E2 again": "failure",
+            "E4 frozen": "warning",
+            "E8 passing": "warning",
+            "E10 held": "warning",
+        },
+    )
     assert running(host) == before, "nobody was changed"
 
     host.run("virsh -q domjobabort held")
     for check, guest in (("E1", "paused"), ("E2", "again"), ("E8", "passing")):
         host.run(_remedy(sick, check, guest))
-    well = _doctor(host)
-    assert _of_guests(well) == {"E4 frozen": "warning"}, "and that one can only be cured from inside"
+    _doctor_finds(host, {"E4 frozen": "warning"})  # which can only be cured from inside
 
     folder = host.root / "etc/lvg/profiles"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "graceful.toml").write_text(f'extends = "graceful"\n{AWAY}')
     lvg_install(host, "--profile", "graceful")
-    assert _of_guests(_doctor(host)) == {"E4 frozen": "warning", "E5 held": "failure", "E16": "warning"}
+    _doctor_finds(host, {"E4 frozen": "warning", "E5 held": "failure", "E16": "warning"})
     assert all(serial(host, name).booted == [ids[name]] for name in ids), "nobody was started anew"
 
 

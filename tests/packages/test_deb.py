@@ -93,7 +93,7 @@ class Story:
     def assert_untouched(self, step: str) -> None:
         assert running(self.machine) == set(GUESTS), step
         marks = {name: mark(self.machine, name) for name in GUESTS}
-        assert {name: wait_alive(self.machine, name, marks[name], 10) for name in GUESTS} == self.ids, step
+        assert {name: wait_alive(self.machine, name, marks[name]) for name in GUESTS} == self.ids, step
         assert all(serial(self.machine, name).presses == 0 for name in GUESTS), step
         assert self._invocation(units.GUESTS) == self._net, f"libvirt-guests was started anew by: {step}"
         now = self._invocation(units.SHUTDOWN)
@@ -266,7 +266,7 @@ def test_preseeded_from_a_failure_to_the_power_off(story: Story) -> None:
         assert re.search(rf"\b{name}\b.*\bclean\b", journal), journal
     marks = {name: mark(machine, name) for name in GUESTS}
     machine.boot()
-    back = {name: wait_alive(machine, name, marks[name], 60) for name in GUESTS}
+    back = {name: wait_alive(machine, name, marks[name]) for name in GUESTS}
     assert not {*back.values()} & {*story.ids.values()}
     assert saved(machine) == set()
     machine.run("lvg status")

@@ -39,6 +39,37 @@ def test_a_guest_that_a_job_paused_is_no_paused_guest(state, why, words):
     assert wire.state_in_words(state, why) == words
 
 
+class Paused:
+    """A guest that was brought back paused from a saved image, or that a job has paused."""
+
+    def __init__(self, job, then=(3, 2)):
+        self.job, self._states = job, [(3, 2), then]
+
+    def state(self):
+        return self._states.pop(0)
+
+    def jobStats(self):  # noqa: N802
+        if self.job is None:
+            raise wire.libvirt.libvirtError("migration statistics are available only on the source host")
+        return self.job
+
+
+@pytest.mark.parametrize(
+    ("domain", "words"),
+    [
+        (Paused({"type": 0}), "paused"),
+        (Paused({"type": 0}, then=(1, 1)), "running"),
+        (Paused({"type": 2, "operation": wire.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT}), "running"),
+        (Paused(None), "running"),
+    ],
+)
+def test_a_guest_that_was_brought_back_paused_is_a_paused_guest(domain, words):
+    for name, answer in (("UUIDString", "u"), ("name", "n"), ("isPersistent", 1)):
+        setattr(domain, name, lambda answer=answer: answer)
+    domain.XMLDesc = lambda flags: ""
+    assert wire.facts(domain, "u").state == words
+
+
 @pytest.mark.parametrize(
     ("event", "detail", "what"),
     [

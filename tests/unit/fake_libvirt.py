@@ -84,6 +84,8 @@ class Domain:
     def jobStats(self) -> dict[str, int]:
         if self._name == "plain1":
             raise Error("it has just ended")
+        if self._name == "plain2":
+            raise Error("migration statistics are available only on the source host", 55)
         return {"type": 2, "operation": 9} if self._name == "plain0" else {"type": 0}
 
     def guestInfo(self, types: int) -> dict[str, str]:
@@ -120,6 +122,7 @@ def install() -> None:
     kinds = {"ACTIVE": 1, "INACTIVE": 2, "RUNNING": 4, "PERSISTENT": 8, "AUTOSTART": 16, "MANAGEDSAVE": 32}
     vars(fake).update({f"VIR_CONNECT_LIST_DOMAINS_{kind}": flag for kind, flag in kinds.items()})
     vars(fake).update(libvirtError=Error, VIR_DOMAIN_RUNNING=1, VIR_DOMAIN_SHUTOFF=5, VIR_DOMAIN_JOB_NONE=0)
+    vars(fake).update(VIR_ERR_OPERATION_INVALID=55, VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN=5)
     vars(fake).update(VIR_ERR_AGENT_UNRESPONSIVE=86, VIR_DOMAIN_GUEST_INFO_OS=OS, registerErrorHandler=lambda *_: None)
     vars(fake).update(open=lambda uri: connect(uri, True), openReadOnly=lambda uri: connect(uri, False))
     vars(agents).update(qemuAgentCommand=command)

@@ -87,7 +87,9 @@ def test_a_state_is_what_stopvm_takes_it_for():
     }
     for state in states | {libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_PMSUSPENDED, libvirt.VIR_DOMAIN_BLOCKED, 99}:
         for why in range(14):
-            assert guest(state=[state, why]).state == wire.state_in_words(state, why), (state, why)
+            assert guest(state=[state, why]).state == wire.state_in_words(state, why, job=False), (state, why)
+            with_job = guest({"job": UUID, "operation": libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP}, state=[state, why])
+            assert with_job.state == wire.state_in_words(state, why), (state, why)
 
 
 def _names(prefix, words):

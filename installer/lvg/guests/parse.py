@@ -12,7 +12,8 @@ PACKAGE = "python3-libvirt (Arch: libvirt-python, Alpine: py3-libvirt)"
 # libvirt's numbers are part of its interface: virDomainState, its reasons, virDomainJobOperation. The words are
 # those of stopvm.
 _STATES = {3: "paused", 4: "shutdown", 6: "crashed", 7: "pmsuspended"}
-_PAUSED = {2: "running", 3: "running", 4: "running", 8: "shutdown", 9: "running", 10: "crashed"}
+_PAUSED = {8: "shutdown", 10: "crashed"}
+_FOR_A_JOB = (2, 3, 4, 9)  # it runs on when the job is done; without one it was brought back paused
 _WHY_PAUSED = {
     1: "user",
     2: "migration",
@@ -135,6 +136,12 @@ def _error(uri: str, words: Mapping[str, Any], heard: _Heard, cut: str, root: bo
     return ""
 
 
+def _paused(reason: int, job: int | None) -> str:
+    if reason in _FOR_A_JOB and job is not None:
+        return "running"
+    return _PAUSED.get(reason, "paused")
+
+
 def _guest(
     uri: str, facts: Mapping[str, Any], definition: Definition, agent: Mapping[str, Any], job: int | None
 ) -> Guest:
@@ -144,8 +151,8 @@ def _guest(
         uuid=facts["guest"],
         name=facts["name"],
         uri=uri,
-        state=_PAUSED.get(reason, state) if state == "paused" else state,
-        why=_WHY_PAUSED.get(reason, "") if state == "paused" else "",
+        state=_paused(reason, job) if state == "paused" else state,
+        why=_WHY_PAUSED.get(reason, "") if state == "paused" and (job is not None or reason not in _FOR_A_JOB) else "",
         persistent=facts["persistent"],
         autostart=facts["autostart"],
         managed_save=facts["managed_save"],

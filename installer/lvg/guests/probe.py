@@ -217,7 +217,13 @@ class Daemon:
             self._agents.ask(uuid)
 
     def _job(self, domain: "libvirt.virDomain") -> None:
-        job = domain.jobStats()
+        try:
+            job = domain.jobStats()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+                raise
+            # A migration to this host: its statistics are the other one's.
+            job = {"type": -1, "operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
         if job.get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE:
             _say(uri=self._uri, job=domain.UUIDString(), operation=job.get("operation", 0))
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 import libvirt
 import libvirt_qemu
 
+from . import domainjobs
 from .decide import Facts
 from .session import NoAgentError
 
@@ -33,12 +34,15 @@ _STATES = {
     libvirt.VIR_DOMAIN_CRASHED: "crashed",
     libvirt.VIR_DOMAIN_PMSUSPENDED: "pmsuspended",
 }
-# A job that holds a guest pauses it for a while; that is no guest that somebody paused.
+# A job that holds a guest pauses it for a while; that is no guest that somebody paused. But one that was resumed from a
+# saved image and left paused has "migration" as its reason from then on (qemuProcessStart).
+_FOR_A_JOB = (
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
+    libvirt.VIR_DOMAIN_PAUSED_SAVE,
+    libvirt.VIR_DOMAIN_PAUSED_DUMP,
+    libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT,
+)
 _PAUSED = {
-    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: "running",
-    libvirt.VIR_DOMAIN_PAUSED_SAVE: "running",
-    libvirt.VIR_DOMAIN_PAUSED_DUMP: "running",
-    libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT: "running",
     libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN: "shutdown",
     libvirt.VIR_DOMAIN_PAUSED_CRASHED: "crashed",
 }
@@ -140,7 +144,7 @@ def facts(domain: "libvirt.virDomain", uri: str, plain: bool = False, persistent
     """
     uuid, name, state, xml, lasting = domain.UUIDString(), domain.name(), "running", "", True
     with suppress(libvirt.libvirtError):
-        state = state if plain else state_in_words(*domain.state())
+        state = state if plain else _state(domain)
         lasting = persistent or bool(domain.isPersistent())
         xml = _METADATA.sub("", domain.XMLDesc(0))
     if state == "off":
@@ -152,9 +156,26 @@ def facts(domain: "libvirt.virDomain", uri: str, plain: bool = False, persistent
     return Facts(uuid, name, uri, state, lasting, agent_is_up(xml), "<hostdev " in xml, on_poweroff, mib)
 
 
-def state_in_words(state: int, why: int) -> str:
-    """Return the state of a domain in the words of Facts, or "off"."""
+def _state(domain: "libvirt.virDomain") -> str:
+    state, why = domain.state()
+    if state == libvirt.VIR_DOMAIN_PAUSED and why in _FOR_A_JOB and not _has_job(domain):
+        state, why = domain.state()  # again: the job may just have ended
+        return state_in_words(state, why, job=False)
+    return state_in_words(state, why)
+
+
+def _has_job(domain: "libvirt.virDomain") -> bool:
+    try:
+        return bool(domainjobs.operation(domain))
+    except libvirt.libvirtError:
+        return True  # as for a migration to this host: its statistics are the other one's
+
+
+def state_in_words(state: int, why: int, job: bool = True) -> str:
+    """Return the state of a domain in the words of Facts, or "off". `job`: somebody's job is at work."""
     found = _STATES.get(state, "running")
+    if found == "paused" and why in _FOR_A_JOB:
+        return "running" if job else "paused"
     return _PAUSED.get(why, found) if found == "paused" else found
 
 
