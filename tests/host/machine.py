@@ -190,7 +190,8 @@ class Machine:
         return done.stdout
 
     def state(self) -> str:
-        return self.run("systemctl is-system-running", check=False).stdout.strip()
+        """What systemd says of itself; "" while it says nothing, as in the middle of a soft-reboot."""
+        return self.run("timeout 10 systemctl is-system-running", check=False).stdout.strip()
 
     def console(self) -> str:
         return (self._folder / "console").read_text(errors="replace")[-4000:]
