@@ -5,9 +5,21 @@ import os
 
 import pytest
 
-from lvg.stopvm import daemon, hostdown
+from lvg.stopvm import __main__, daemon, hostdown, verbs
 from lvg.stopvm.notify import Notifier
 from lvg.stopvm.report import Report
+
+
+class Asking(Notifier):
+    """Notes each time that systemd is asked for more time."""
+
+    def __init__(self, asked):
+        super().__init__()
+        self._asked = asked
+
+    def extend(self):
+        self._asked.append("more time")
+
 
 STATUS = "Name:\tlibvirtd\nState:\tS (sleeping)\nUid:\t0\t0\t0\t0\nNSpid:\t7\n"
 
@@ -53,3 +65,21 @@ def test_nobody_is_asked_where_no_daemon_lives(tmp_path, monkeypatch, killed):
     (root / "proc/7/status").unlink()
     daemon.end_if_silent(Report(io.StringIO()), Notifier(), root)
     assert killed == []
+
+
+def test_systemd_is_asked_for_more_time_before_each_wait(tmp_path, monkeypatch, killed):
+    monkeypatch.setattr(daemon, "_answers", lambda: killed.append("an answer"))
+    daemon.end_if_silent(Report(io.StringIO()), Asking(killed), _host(tmp_path, monkeypatch, "exit 0"))
+    assert killed[:4] == ["more time", "an answer", "more time", "kill"]
+
+
+def test_systemd_is_asked_for_more_time_before_it_is_asked_what_goes_on(tmp_path, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(hostdown, "runs_openrc", lambda root: False)
+    monkeypatch.setattr(hostdown, "ask_systemd", lambda words, within: asked.extend(words) or "stopping")
+    monkeypatch.setattr(verbs, "_free_the_net", lambda report: None)
+    monkeypatch.setattr(verbs, "_nothing", lambda *_: 0)
+    monkeypatch.setattr(hostdown, "nothing_runs", lambda uris: True)
+    monkeypatch.setattr(verbs.Notifier, "from_environment", lambda: Asking(asked))
+    assert __main__.run(["stop", "--policy", str(tmp_path / "none"), "--state", str(tmp_path)]) == 0
+    assert asked == ["more time", "is-system-running"]

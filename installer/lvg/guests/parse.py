@@ -136,23 +136,27 @@ def _error(uri: str, words: Mapping[str, Any], heard: _Heard, cut: str, root: bo
     return ""
 
 
-def _paused(reason: int, job: int | None) -> str:
-    if reason in _FOR_A_JOB and job is not None:
-        return "running"
-    return _PAUSED.get(reason, "paused")
+def _state(number: int, reason: int, job: int | None) -> tuple[str, str]:
+    """Return the state in stopvm's words and, of a guest that libvirt calls paused, the reason."""
+    state = _STATES.get(number, "running")
+    if state != "paused":
+        return state, ""
+    if reason in _FOR_A_JOB:
+        return ("paused", "") if job is None else ("running", _WHY_PAUSED[reason])
+    return _PAUSED.get(reason, state), _WHY_PAUSED.get(reason, "")
 
 
 def _guest(
     uri: str, facts: Mapping[str, Any], definition: Definition, agent: Mapping[str, Any], job: int | None
 ) -> Guest:
     number, reason = facts["state"]
-    state = _STATES.get(number, "running")
+    state, why = _state(number, reason, job)
     return Guest(
         uuid=facts["guest"],
         name=facts["name"],
         uri=uri,
-        state=_paused(reason, job) if state == "paused" else state,
-        why=_WHY_PAUSED.get(reason, "") if state == "paused" and (job is not None or reason not in _FOR_A_JOB) else "",
+        state=state,
+        why=why,
         persistent=facts["persistent"],
         autostart=facts["autostart"],
         managed_save=facts["managed_save"],
